@@ -1,0 +1,33 @@
+# Training with PyTorch, shipped to an iPhone. `make` alone lists the commands.
+# PYTHON=python3.12 make setup   chooses the interpreter that .venv is made with.
+PYTHON ?= python3
+MODE ?= quick
+IN_VENV = .venv/bin/
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run lab test notebooks lint clean
+
+help: ## list these commands
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
+
+setup: ## make .venv and install the pinned packages
+	@$(PYTHON) helpers/environment.py
+
+run: setup ## run every notebook in order (MODE=quick, full or smoke)
+	@CHAPTER_MODE=$(MODE) $(IN_VENV)python -m helpers.run
+
+lab: setup ## open JupyterLab at the first notebook
+	@$(IN_VENV)jupyter lab notebooks/00_start_here.ipynb
+
+test: setup ## run all tests, the notebooks among them
+	@$(IN_VENV)python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-cell-timeout 120 -p tests.scratch
+
+notebooks: setup ## run all notebooks in full mode and save their outputs
+	@CHAPTER_MODE=full $(IN_VENV)python -m helpers.run --save
+
+lint: setup ## check the style of code and notebooks
+	@$(IN_VENV)ruff check . && $(IN_VENV)ruff format --check .
+
+clean: ## delete everything that was made, but not data/ and .venv
+	@rm -rf artifacts .pytest_cache .ruff_cache *.egg-info
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,103 @@
+"""What every notebook says first, and what it proved: the thread through the chapter."""
+
+import json
+import platform
+from importlib.metadata import version
+
+from helpers import paths
+from helpers.mode import mode
+
+MEANING = {
+    "quick": "a short training, for reading along",
+    "full": "the recipe of the shipped checkpoint",
+    "smoke": "seconds, on drawings: a test, not a lesson",
+}
+
+
+NOTEBOOKS = {
+    "00_start_here": "check the machine, get the data, see the road",
+    "01_train_alexnet": "write and train AlexNet, read its curves and mistakes",
+    "02_save_and_load": "save and load both ways, safely",
+    "03_export_to_onnx": "leave Python: export, read the graph, prove the numbers",
+    "04_convert_to_coreml": "arrive at Core ML, and prove it without a Mac",
+}
+"""Every notebook, in order, and what it is for in a few words."""
+
+MEASURED = paths.PRETRAINED / "measured.json"
+"""What the saved notebooks measured, mode by mode; ``make notebooks`` writes it."""
+
+_current = None
+
+
+def begin(notebook: str, *packages: str) -> None:
+    """Print the mode of this run, the device, and the versions of the packages that matter here.
+
+    Args:
+        notebook: its name without ``.ipynb``. ``record`` files its results under it.
+        packages: names as pip knows them, e.g. ``"torch", "onnx"``.
+
+    Raises:
+        ValueError: there is no notebook of that name.
+    """
+    from helpers.training import describe_device
+
+    global _current
+    if notebook not in NOTEBOOKS:
+        raise ValueError(f"There is no notebook {notebook!r}. They are {', '.join(NOTEBOOKS)}.")
+    _current = notebook
+    versions = [f"Python {platform.python_version()}"] + [f"{name} {version(name)}" for name in packages]
+    print(f"mode      {mode()} ({MEANING[mode()]})")
+    print(f"device    {describe_device()}")
+    print(f"versions  {', '.join(versions)}")
+    measured = read_measured().get(mode(), {})
+    if notebook in measured.get("seconds", {}):
+        print(f"time      {in_words(measured['seconds'][notebook])} on {measured['machine']}")
+
+
+def in_words(seconds: float) -> str:
+    """A time as one says it: ``"20 seconds"``, ``"3 minutes"``."""
+    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+
+
+def read_measured() -> dict:
+    """The numbers that ship with the project: mode → ``machine``, ``seconds`` and the rest of a summary."""
+    return json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.exists() else {}
+
+
+def show_map() -> None:
+    """Print every notebook, what it is for, and how long it took where it was measured."""
+    measured = read_measured()
+    modes = [name for name in ("quick", "full") if name in measured]
+    print(f"{'notebook':<22} {'you learn to':<56}" + "".join(f"{name:>12}" for name in modes))
+    for notebook, purpose in NOTEBOOKS.items():
+        times = [measured[name]["seconds"].get(notebook) for name in modes]
+        columns = "".join(f"{'–' if time is None else in_words(time):>12}" for time in times)
+        print(f"{notebook:<22} {purpose:<56}{columns}")
+    for name in modes:
+        print(f"{name}: measured on {measured[name]['machine']}")
+
+
+def record(**measured) -> None:
+    """Keep what this notebook measured, for the table at the end of ``make run``.
+
+    Args:
+        measured: numbers and short texts, e.g. ``test_accuracy=0.81``. A later call adds to it.
+
+    Raises:
+        RuntimeError: ``begin`` has not been called.
+    """
+    if _current is None:
+        raise RuntimeError(
+            "chapter.record() does not know the notebook: run its first cell, chapter.begin(…)."
+        )
+    path = paths.artifact(f"results/{_current}.json")
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    kept |= {"mode": mode()} | measured
+    with paths.replacing(path) as temporary:
+        temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+
+
+def results() -> dict[str, dict]:
+    """Everything recorded so far: notebook → what it measured."""
+    folder = paths.artifacts_dir() / "results"
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}

@@ -1,0 +1,203 @@
+"""Opens the files of a Core ML model that a stranger may have written.
+
+Nothing here trusts the file: every size is compared with what is really there
+before memory is taken for it, and no path leads out of the package.
+"""
+
+import json
+import logging
+import math
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from helpers.paths import shorten
+
+MAX_SPECIFICATION_BYTES = 2**31 - 1
+"""Protocol buffers cannot be larger than this, so a larger file is no model."""
+
+MAX_WEIGHT_BYTES = 2 * 2**30
+"""Decoded weights of one model, as float32. VGG-16, large for a phone, takes 0.5 GiB."""
+
+CONVERT_AGAIN = "The file is damaged or incomplete: copy or convert it again."
+
+# MILBlob's storage format: a 64-byte record (magic number, data type, size, offset) per blob.
+_BLOB_RECORD = struct.Struct("<IIQQ")
+_BLOB_MAGIC = 0xDEADBEEF
+
+
+def import_coremltools():
+    """Import coremltools without its log lines.
+
+    Off a Mac it warns about each library of Apple's that it misses, and about a
+    torch that is newer than the last one it was tested with. Neither matters
+    for reading a file.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: coremltools is not installed.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        import coremltools
+        import coremltools.proto.Model_pb2
+    except ImportError as error:
+        raise ImportError(
+            f"Reading a Core ML model needs coremltools ({error}). Install it with: pip install coremltools. "
+            "There is no build for Windows; use WSL there."
+        ) from error
+    finally:
+        logging.disable(before)
+    return coremltools
+
+
+class Archive:
+    """One model on disk: the specification and the folder that its weights lie in.
+
+    Args:
+        path: an ``.mlmodel`` file or an ``.mlpackage`` folder.
+
+    Attributes:
+        specification: the parsed ``Model`` message.
+
+    Raises:
+        FileNotFoundError: there is nothing at ``path``.
+        ValueError: it is no Core ML model, it is cut short, or it points out of its package.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.label = shorten(self.path)
+        self._weight_bytes = 0
+        if not self.path.exists():
+            raise FileNotFoundError(f"There is no Core ML model at {self.label}. Convert one first.")
+        self._root = self.path.resolve() if self.path.is_dir() else None
+        self.specification = self._parse(self._specification_file())
+
+    def error(self, cause: str, next_step: str = CONVERT_AGAIN) -> ValueError:
+        """A ``ValueError`` that names the file, the cause and the next step."""
+        return ValueError(f"{self.label}: {cause.rstrip('. ')}. {next_step}")
+
+    def take(self, count: int, itemsize: float, what: str):
+        """Ask for memory for ``count`` weights before it is taken.
+
+        Raises:
+            ValueError: the weights of the model would be larger than ``MAX_WEIGHT_BYTES``.
+        """
+        self._weight_bytes += math.ceil(count * itemsize)
+        if self._weight_bytes > MAX_WEIGHT_BYTES:
+            raise self.error(
+                f"with '{what}' its weights would take {self._weight_bytes / 2**30:,.1f} GiB",
+                f"The limit is {MAX_WEIGHT_BYTES / 2**30:.0f} GiB, more than an app on a phone "
+                "could hold: do not trust this file.",
+            )
+
+    def _specification_file(self) -> Path:
+        """The file with the specification: the path itself, or what the package's manifest names."""
+        if self._root is None:
+            return self.path
+        manifest = self._inside("Manifest.json")
+        try:
+            if manifest.stat().st_size > 2**20:
+                raise self.error("Manifest.json is larger than 1 MiB")
+            content = json.loads(manifest.read_text(encoding="utf-8"))
+            item = content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
+            return self._inside(f"Data/{item}")
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            raise self.error(f"Manifest.json cannot be read ({error})") from error
+        except (KeyError, TypeError) as error:
+            raise self.error(f"Manifest.json does not say where the model is ({error!r})") from error
+
+    def _inside(self, relative: str) -> Path:
+        """A path in the package, symbolic links followed, that does not leave it."""
+        if self._root is None:
+            raise self.error(f"it names a second file, '{relative}', but it is no package")
+        try:
+            path = (self._root / relative).resolve()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self.error(f"it names an impossible path, {relative!r} ({error})") from error
+        if not path.is_relative_to(self._root):
+            raise self.error(f"it points out of the package, to {relative!r}", "Do not trust this file.")
+        return path
+
+    def _parse(self, file: Path):
+        """The ``Model`` message in a file."""
+        import_coremltools()
+        from coremltools.proto import Model_pb2
+        from google.protobuf.message import DecodeError
+
+        if not file.is_file():
+            raise self.error(f"the model's specification, {file.name}, is missing")
+        size = file.stat().st_size
+        if not 0 < size <= MAX_SPECIFICATION_BYTES:
+            raise self.error(f"{file.name} has {size:,} bytes, which no Core ML model has")
+        specification = Model_pb2.Model()
+        try:
+            specification.ParseFromString(file.read_bytes())
+        except (DecodeError, RecursionError) as error:
+            raise self.error(f"it is not a Core ML model, or it is cut short ({error})") from error
+        if specification.WhichOneof("Type") is None:
+            raise self.error("it is not a Core ML model: no model type is in it")
+        self._specification_folder = file.parent
+        return specification
+
+    def read_blob(self, file_name: str, offset: int, size: int) -> bytes:
+        """The bytes of one weight.
+
+        Args:
+            file_name: as the specification writes it, e.g. ``@model_path/weights/weight.bin``.
+            offset: where the blob's record starts.
+            size: how many bytes the weight's declared shape and type need.
+
+        Raises:
+            ValueError: the file is missing or cut short, or holds another number of bytes there.
+        """
+        relative = file_name.removeprefix("@model_path/")
+        if self._root is None:
+            raise self.error(f"its weights are in a second file, '{relative}', but it is no package")
+        folder = self._specification_folder.resolve().relative_to(self._root)
+        path = self._inside((folder / relative).as_posix())
+        if not path.is_file():
+            raise self.error(f"the weights file {relative} is missing")
+        length = path.stat().st_size
+        with path.open("rb") as stream:
+            if offset + 64 > length:
+                raise self.error(
+                    f"{relative} is cut short: it has {length:,} bytes, a weight is at {offset:,}"
+                )
+            stream.seek(offset)
+            magic, _, stored, start = _BLOB_RECORD.unpack(stream.read(_BLOB_RECORD.size))
+            if magic != _BLOB_MAGIC:
+                raise self.error(f"{relative} holds no weight at byte {offset:,}")
+            if stored != size:
+                raise self.error(
+                    f"{relative} holds {stored:,} bytes at byte {offset:,}, the declared shape needs {size:,}"
+                )
+            if start + size > length:
+                raise self.error(
+                    f"{relative} is cut short: it has {length:,} bytes, a weight ends at {start + size:,}"
+                )
+            stream.seek(start)
+            return stream.read(size)
+
+
+def unpack_bits(packed: np.ndarray, bits: int, count: int, first: str = "little") -> np.ndarray:
+    """Numbers of 1 to 8 bits that follow each other without gaps.
+
+    Args:
+        packed: uint8.
+        bits: width of one number.
+        count: how many numbers there are.
+        first: which bit of a byte, and of a number, comes first: the lowest ("little", ML programs) or
+            the highest ("big", neural networks).
+
+    Returns:
+        uint8, ``count`` numbers from 0 to ``2**bits - 1``.
+    """
+    ones = np.unpackbits(packed, count=bits * count, bitorder=first).reshape(count, bits)
+    values = (1 << np.arange(bits)).astype(np.uint8)
+    return ones @ (values if first == "little" else values[::-1])

@@ -1,0 +1,477 @@
+"""A loaded Core ML model: what goes in, what comes out, and the way between."""
+
+import collections
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .archive import Archive, import_coremltools
+from .graph import Graph, Name, Step, to_float16
+from .network import NetworkReader
+from .program import ProgramReader
+
+# Bytes that one operator's result may take for a whole batch; larger batches are cut up.
+# About as much as the processor's cache holds.
+_BATCH_BYTES = 16 * 2**20
+
+_COLOURS = {10: "greyscale", 20: "RGB", 30: "BGR"}
+_PIL_MODES = {"greyscale": "L", "RGB": "RGB", "BGR": "RGB"}
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """An image that the model takes.
+
+    Attributes:
+        name: its name.
+        width, height: in pixels; Core ML takes no other size (an app's Vision request resizes).
+        colour: the channel order that the network sees: "RGB", "BGR" or "greyscale".
+        shape: of the tensor, 1 × channels × height × width.
+    """
+
+    name: str
+    width: int
+    height: int
+    colour: str
+    shape: tuple
+
+
+@dataclass(frozen=True)
+class ArrayInput:
+    """An array that the model takes: its name and its shape, the leading 1 included."""
+
+    name: str
+    shape: tuple
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What the file does to pixels before the first layer: ``scale · pixel + bias``.
+
+    Attributes:
+        scale: multiplies a pixel of 0 to 255.
+        bias: added after that, one number per channel, in the order that the network sees the channels.
+    """
+
+    scale: float
+    bias: tuple
+
+
+class CoreMLModel:
+    """A Core ML model that runs on torch. ``load`` makes one; see there.
+
+    Attributes:
+        path: the file or package.
+        format: "neural network" or "ML program".
+        inputs: ``ImageInput`` or ``ArrayInput`` by name.
+        outputs: the names of the outputs, as ``predict`` answers them.
+        labels: the class labels in the order of the probabilities, None without a classifier.
+        preprocessing: ``Preprocessing`` by the name of the image input.
+        operators: how often each operator occurs.
+        precision: "stored", "float32" or "float16".
+        engine: "torch", "coreml" or "both".
+        largest_difference: with ``engine="both"``: the largest difference of probabilities (or output
+            values) between torch and Core ML so far, else None.
+    """
+
+    def __init__(self, path, precision: str = "stored", engine: str = "torch"):
+        if precision not in ("stored", "float32", "float16"):
+            raise ValueError(f"precision={precision!r}: choose 'stored', 'float32' or 'float16'.")
+        if engine not in ("torch", "coreml", "both"):
+            raise ValueError(f"engine={engine!r}: choose 'torch', 'coreml' or 'both'.")
+        if engine != "torch" and sys.platform != "darwin":
+            raise RuntimeError(
+                f"engine={engine!r} runs Apple's Core ML, which exists only on a Mac. "
+                "Leave it out to run the model on torch."
+            )
+        self._archive = Archive(path)
+        self.path, self.precision, self.engine = self._archive.path, precision, engine
+        self.largest_difference = 0.0 if engine == "both" else None
+        self.inputs = self._read_inputs()
+        self._native = import_coremltools().models.MLModel(str(path)) if engine != "torch" else None
+        self._graph = None
+        self._float16_inputs = set(self.inputs) if precision == "float16" else set()
+        kind = self._archive.specification.WhichOneof("Type")
+        if kind == "mlProgram":
+            self.format = "ML program"
+            self._read_program()
+        elif kind in ("neuralNetwork", "neuralNetworkClassifier"):
+            self.format = "neural network"
+            self._read_network(getattr(self._archive.specification, kind))
+        else:
+            raise self._archive.error(
+                f"it is a model of the kind '{kind}'", "Only neural networks and ML programs are covered."
+            )
+        self._check_labels()
+
+    # What the file says
+
+    def _read_inputs(self) -> dict:
+        """The inputs by name, from the model's description."""
+        inputs = {}
+        for feature in self._archive.specification.description.input:
+            kind = feature.type.WhichOneof("Type")
+            if kind == "imageType":
+                image = feature.type.imageType
+                colour = _COLOURS.get(image.colorSpace)
+                if colour is None:
+                    raise self._archive.error(
+                        f"the image '{feature.name}' has the colour space {image.colorSpace}",
+                        "Only RGB, BGR and 8-bit greyscale are covered.",
+                    )
+                if not (0 < image.width <= 2**15 and 0 < image.height <= 2**15):
+                    raise self._archive.error(f"the image '{feature.name}' is {image.width}×{image.height}")
+                shape = (1, 1 if colour == "greyscale" else 3, image.height, image.width)
+                inputs[feature.name] = ImageInput(feature.name, image.width, image.height, colour, shape)
+            elif kind == "multiArrayType":
+                shape = tuple(feature.type.multiArrayType.shape)
+                if any(size < 1 for size in shape) or np.prod(shape, dtype=float) > 2**28:
+                    raise self._archive.error(f"the input '{feature.name}' has the shape {shape}")
+                inputs[feature.name] = ArrayInput(feature.name, shape)
+            else:
+                raise self._archive.error(
+                    f"the input '{feature.name}' is of the kind '{kind}'",
+                    "Only images and arrays are covered.",
+                )
+        if not inputs:
+            raise self._archive.error("it has no input")
+        return inputs
+
+    def _read_program(self):
+        reader = ProgramReader(self._archive, self.precision)
+        description = self._archive.specification.description
+        for name, feature in self.inputs.items():
+            declared = reader.input_shapes.get(name)
+            if (
+                declared is None
+                or len(declared) != len(feature.shape)
+                or any(d is not None and d != s for d, s in zip(declared, feature.shape, strict=True))
+            ):
+                raise self._archive.error(
+                    f"the input '{name}' is described as {feature.shape}, its program takes {declared}"
+                )
+        if self.precision == "stored":
+            self._float16_inputs = reader.float16_inputs
+        self.labels = reader.labels
+        self._label_names = reader.class_outputs
+        self._probabilities = reader.probabilities
+        self.outputs = [feature.name for feature in description.output]
+        missing = set(self.outputs) - set(reader.outputs)
+        if missing:
+            raise self._archive.error(f"its program does not make the output {sorted(missing)}")
+        self._build(reader.steps)
+        self.preprocessing = {
+            name: self._marked_preprocessing(feature, reader.steps)
+            for name, feature in self.inputs.items()
+            if isinstance(feature, ImageInput)
+        }
+
+    @staticmethod
+    def _marked_preprocessing(feature, steps) -> Preprocessing:
+        """Scale and bias of an ML program: coremltools writes them as two operators with marked names."""
+        scale, bias, name = 1.0, (0.0,) * feature.shape[1], feature.name
+        for step in steps:
+            constant = step.parameters.get("y")
+            if step.parameters.get("x") != name:
+                continue
+            if step.operator == "cast":
+                name = step.outputs[0]
+            elif step.operator == "mul" and "__scaled__" in step.name and isinstance(constant, float):
+                scale, name = constant, step.outputs[0]
+            elif step.operator == "add" and "__biased__" in step.name and not isinstance(constant, Name):
+                values = torch.as_tensor(constant).flatten().tolist()
+                bias, name = tuple(values * (feature.shape[1] if len(values) == 1 else 1)), step.outputs[0]
+        return Preprocessing(scale, bias)
+
+    def _read_network(self, network):
+        description = self._archive.specification.description
+        reader = NetworkReader(self._archive, network, self.precision)
+        steps, self.preprocessing = [], {}
+        images = [name for name, feature in self.inputs.items() if isinstance(feature, ImageInput)]
+        for preprocessing in network.preprocessing:
+            if preprocessing.WhichOneof("preprocessor") != "scaler":
+                raise self._archive.error("it subtracts a mean image, which is not covered")
+            name = preprocessing.featureName or (images[0] if len(images) == 1 else "")
+            if name not in images or name in self.preprocessing:
+                raise self._archive.error(f"its preprocessing is for '{name}', which is no image input")
+            step, self.preprocessing[name] = self._scaler(self.inputs[name], preprocessing.scaler)
+            steps.append(step)
+        for name in images:
+            channels = self.inputs[name].shape[1]
+            self.preprocessing.setdefault(name, Preprocessing(1.0, (0.0,) * channels))
+        # The layers read the image by its name, and shall get the scaled one.
+        scaled = {step.arguments[0]: step.outputs[0] for step in steps}
+        for step in reader.steps:
+            step.arguments = [Name(scaled.get(name, name)) for name in step.arguments]
+        steps += reader.steps
+
+        self.outputs = [feature.name for feature in description.output]
+        self.labels = self._label_names = self._probabilities = None
+        if network.DESCRIPTOR.name == "NeuralNetworkClassifier":
+            kind = network.WhichOneof("ClassLabels")
+            self.labels = list(getattr(network, kind).vector) if kind else None
+            if not self.labels:
+                raise self._archive.error("it is a classifier without class labels")
+            self._label_names = (description.predictedFeatureName, description.predictedProbabilitiesName)
+            last = reader.steps[-1].outputs[0] if reader.steps and reader.steps[-1].outputs else ""
+            self._probabilities = network.labelProbabilityLayerName or last
+        self._build(steps)
+
+    def _scaler(self, feature, scaler):
+        """The first step of a neural network: pixels times scale plus bias."""
+        colours = {"red": scaler.redBias, "green": scaler.greenBias, "blue": scaler.blueBias}
+        order = {"RGB": ("red", "green", "blue"), "BGR": ("blue", "green", "red")}.get(feature.colour)
+        bias = tuple(colours[colour] for colour in order) if order else (scaler.grayBias,)
+        # 0 cannot be told from "not set", and an image times 0 is of no use to anyone.
+        scale = scaler.channelScale or 1.0
+        rounds = self.precision == "float16"
+        return (
+            Step(
+                operator="scaler",
+                name=feature.name,
+                function=lambda image, scale, bias: image * scale + bias,
+                arguments=[Name(feature.name)],
+                parameters={"scale": scale, "bias": torch.tensor(bias).view(-1, 1, 1)},
+                outputs=[f"{feature.name} scaled"],
+                shapes=[feature.shape],
+                rounds=[rounds],
+            ),
+            Preprocessing(scale, bias),
+        )
+
+    def _build(self, steps):
+        """Check the steps as a whole and note which tensors to keep."""
+        class_outputs = self._label_names or ()
+        self._arrays = [name for name in self.outputs if name not in class_outputs]
+        wanted = self._arrays + ([self._probabilities] if self._probabilities else [])
+        shapes = {name: feature.shape for name, feature in self.inputs.items()}
+        self._graph = Graph(self._archive, steps, shapes, list(dict.fromkeys(wanted)))
+        self.operators = collections.Counter(step.operator for step in steps)
+
+    def _check_labels(self):
+        """As many labels as probabilities, each once."""
+        if self.labels is None:
+            return
+        count = self._graph.sizes[self._probabilities]
+        if len(self.labels) != count:
+            raise self._archive.error(
+                f"it has {len(self.labels)} class labels for {count} probabilities",
+                "Convert it again with one label per class, in the order of the network's outputs.",
+            )
+        if len(set(self.labels)) != count:
+            raise self._archive.error(
+                "a class label occurs twice", "Convert it again with labels that all differ."
+            )
+
+    # What it computes
+
+    def predict(self, inputs: dict) -> dict:
+        """What ``coremltools.models.MLModel.predict`` answers on a Mac, for one example.
+
+        Args:
+            inputs: for each input its value. An image: a ``PIL.Image`` of the model's size in mode RGB
+                (L for a greyscale model), or such a picture as uint8 array H×W×3 (H×W). An array: any
+                array or tensor of the input's shape.
+
+        Returns:
+            For a classifier e.g. ``{"classLabel": "cat", "classLabelProbs": {"cat": 0.9, ...}}``, the
+            names being those in the file. Any other output as float32 array in its own shape.
+
+        Raises:
+            ValueError: an input is missing or unknown, or has another size, mode or type.
+        """
+        if not isinstance(inputs, dict) or set(inputs) != set(self.inputs):
+            given = sorted(map(str, inputs)) if isinstance(inputs, dict) else type(inputs).__name__
+            raise ValueError(
+                f"{self._archive.label} takes the inputs {sorted(self.inputs)}, not {given}. "
+                f"Write predict({{'{next(iter(self.inputs))}': ...}})."
+            )
+        batch = {name: self._one(feature, inputs[name]) for name, feature in self.inputs.items()}
+        if self.engine == "torch":
+            return self._answer(self._graph.run(batch))
+        native = self._native.predict({name: self._for_coreml(name, batch[name]) for name in batch})
+        if self.engine == "both":
+            self._compare(native, self._answer(self._graph.run(batch)))
+        return native
+
+    def probs(self, images, batch_size: int | None = None) -> torch.Tensor:
+        """The probabilities of a batch of images, in the order of ``labels``.
+
+        The file says that it takes one image at a time; here every operator works on the whole batch.
+
+        Args:
+            images: uint8 tensor or array, N×3×H×W (N×1×H×W for a greyscale model), pixels 0 to 255,
+                channels R, G, B whatever order the network sees. A model without an image input takes
+                floats of its own shape without the leading 1: N×C×H×W.
+            batch_size: how many at once; None chooses by the size of the model's activations.
+
+        Returns:
+            N×classes, float32.
+
+        Raises:
+            ValueError: the model is no classifier or has several inputs, or the images have another shape
+                or type.
+        """
+        if self.labels is None:
+            raise ValueError(f"{self._archive.label} is no classifier. Use run() for its outputs.")
+        if self.engine != "torch":
+            return self._probs_one_by_one(images)
+        results = self.run(images, batch_size)
+        return results[self._probabilities].reshape(-1, len(self.labels))
+
+    def run(self, images, batch_size: int | None = None) -> dict[str, torch.Tensor]:
+        """The output tensors of a batch on torch, for a model with one input.
+
+        Args:
+            images, batch_size: as for ``probs``.
+
+        Returns:
+            For each output tensor its name and N × its shape in the file; a classifier's probabilities
+            are among them under the name that they have inside the file.
+        """
+        if len(self.inputs) != 1:
+            raise ValueError(f"{self._archive.label} has {len(self.inputs)} inputs. Use predict().")
+        feature = next(iter(self.inputs.values()))
+        images = self._check_batch(feature, images)
+        if batch_size is None:
+            batch_size = max(1, min(256, _BATCH_BYTES // self._graph.largest_bytes))
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: it must be 1 or more.")
+        parts = collections.defaultdict(list)
+        for part in torch.split(images, batch_size):
+            for name, value in self._graph.run({feature.name: self._to_network(feature, part)}).items():
+                parts[name].append(value)
+        return {name: torch.cat(values) for name, values in parts.items()}
+
+    def _answer(self, results) -> dict:
+        """The first example of a batch as ``predict`` answers it."""
+        answer = {name: results[name][0].numpy() for name in self._arrays}
+        if self.labels is not None:
+            probs = results[self._probabilities][0].flatten()
+            label_name, probs_name = self._label_names
+            answer[label_name] = self.labels[int(probs.argmax())]
+            if probs_name:
+                answer[probs_name] = dict(zip(self.labels, probs.tolist(), strict=True))
+        return answer
+
+    # What goes in
+
+    def _one(self, feature, value) -> torch.Tensor:
+        """One example as a batch of one, ready for the network."""
+        if isinstance(feature, ArrayInput):
+            value = torch.as_tensor(np.asarray(value), dtype=torch.float32)
+            if tuple(value.shape) != feature.shape:
+                raise ValueError(
+                    f"the input '{feature.name}' has the shape {tuple(value.shape)}, "
+                    f"the model takes {feature.shape}. Reshape it."
+                )
+            return to_float16(value[None]) if feature.name in self._float16_inputs else value[None]
+        mode = _PIL_MODES[feature.colour]
+        # A PIL image has bands; an array has none.
+        if hasattr(value, "getbands") and value.mode != mode:
+            raise ValueError(
+                f"the image '{feature.name}' has the mode {value.mode}, the model takes {mode}. "
+                f"Use image.convert('{mode}')."
+            )
+        pixels = np.asarray(value)
+        if pixels.dtype != np.uint8:
+            raise ValueError(
+                f"the image '{feature.name}' is of the type {pixels.dtype}. Give a PIL image or "
+                "a uint8 array with pixels from 0 to 255."
+            )
+        wanted = (feature.height, feature.width) + ((3,) if mode == "RGB" else ())
+        if pixels.shape != wanted:
+            raise ValueError(
+                f"the image '{feature.name}' has the shape {pixels.shape}, the model takes {wanted} "
+                f"(height × width{' × 3' if mode == 'RGB' else ''}). "
+                f"Use image.resize(({feature.width}, {feature.height}))."
+            )
+        pixels = torch.from_numpy(pixels.copy())
+        pixels = pixels.permute(2, 0, 1) if mode == "RGB" else pixels[None]
+        return self._to_network(feature, pixels[None])
+
+    def _check_batch(self, feature, images) -> torch.Tensor:
+        """A batch as a tensor of the right shape and type."""
+        images = torch.as_tensor(images)
+        if isinstance(feature, ImageInput) and images.dtype != torch.uint8:
+            raise ValueError(
+                f"the images are {images.dtype}, the model takes uint8 with pixels from 0 to 255. For floats "
+                "from 0 to 1 write (images * 255).round().to(torch.uint8)."
+            )
+        shape = feature.shape[1:] if feature.shape[:1] == (1,) else feature.shape
+        if images.ndim != len(shape) + 1 or tuple(images.shape[1:]) != tuple(shape) or len(images) == 0:
+            raise ValueError(
+                f"the batch has the shape {tuple(images.shape)}, the model takes "
+                f"{'×'.join(['N', *map(str, shape)])} with at least one example."
+            )
+        return images
+
+    def _to_network(self, feature, images) -> torch.Tensor:
+        """N×C×H×W as the network sees it: its channel order, float32, and the file's leading 1."""
+        if isinstance(feature, ImageInput) and feature.colour == "BGR":
+            images = images.flip(1)
+        images = images.float()
+        if feature.name in self._float16_inputs:
+            images = to_float16(images)
+        if images.ndim == 4:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return images.unsqueeze(1) if images.ndim == len(feature.shape) else images
+
+    # On a Mac
+
+    def _for_coreml(self, name, batch):
+        """The network's tensor back as what Core ML takes: a PIL image, or the array."""
+        feature = self.inputs[name]
+        if isinstance(feature, ArrayInput):
+            return batch[0].numpy()
+        from PIL import Image
+
+        pixels = batch[0, 0].to(torch.uint8)
+        if feature.colour == "greyscale":
+            return Image.fromarray(pixels[0].numpy())
+        pixels = pixels.flip(0) if feature.colour == "BGR" else pixels
+        return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+
+    def _probs_one_by_one(self, images) -> torch.Tensor:
+        """``probs`` through Core ML, which takes one image at a time."""
+        if len(self.inputs) != 1 or not self._label_names[1]:
+            raise ValueError(f"{self._archive.label} needs one input and named probabilities. Use predict().")
+        feature = next(iter(self.inputs.values()))
+        rows = []
+        for image in self._check_batch(feature, images):
+            batch = self._to_network(feature, image[None])
+            answer = self._native.predict({feature.name: self._for_coreml(feature.name, batch)})
+            if self.engine == "both":
+                self._compare(answer, self._answer(self._graph.run({feature.name: batch})))
+            probs = answer[self._label_names[1]]
+            rows.append([probs[label] for label in self.labels])
+        return torch.tensor(rows, dtype=torch.float32)
+
+    def _compare(self, native: dict, ours: dict):
+        """Note the largest difference between two answers."""
+        for name, value in ours.items():
+            if isinstance(value, dict):
+                difference = max(abs(value[label] - native[name][label]) for label in value)
+            elif isinstance(value, np.ndarray):
+                difference = float(np.abs(value - np.asarray(native[name])).max())
+            else:
+                continue
+            self.largest_difference = max(self.largest_difference, difference)
+
+    def __repr__(self):
+        lines = [f"{self._archive.label}: {self.format}, {sum(self.operators.values())} operators"]
+        for name, feature in self.inputs.items():
+            if isinstance(feature, ImageInput):
+                p = self.preprocessing[name]
+                bias = ", ".join(f"{b:.6g}" for b in p.bias)
+                lines.append(f"  input   {name}: image {feature.width}×{feature.height}, {feature.colour}")
+                lines.append(f"          scale {p.scale:.6g}, bias {bias}")
+            else:
+                lines.append(f"  input   {name}: array {'×'.join(map(str, feature.shape))}")
+        lines += [f"  output  {name}" for name in self.outputs]
+        if self.labels:
+            shown = ", ".join(map(str, self.labels[:10])) + (", ..." if len(self.labels) > 10 else "")
+            lines.append(f"  labels  {shown}")
+        return "\n".join(lines)

