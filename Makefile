@@ -20,10 +20,11 @@ lab: setup ## open JupyterLab at the first notebook
 	@$(IN_VENV)jupyter lab notebooks/00_start_here.ipynb
 
 test: setup ## run all tests, the notebooks among them
-	@$(IN_VENV)python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-cell-timeout 120 -p tests.scratch
+	@OMP_NUM_THREADS=1 $(IN_VENV)python -m pytest -n 2 --dist loadfile -p tests.scratch --nbval-lax --nbval-current-env --nbval-cell-timeout 180
 
-notebooks: setup ## run all notebooks in full mode and save their outputs
-	@CHAPTER_MODE=full $(IN_VENV)python -m helpers.run --save
+notebooks: setup ## run all notebooks (quick, for its times, then full) and save their outputs
+	@CHAPTER_MODE=quick $(IN_VENV)python -m helpers.run --measure
+	@CHAPTER_MODE=full $(IN_VENV)python -m helpers.run --save --measure --ship
 
 lint: setup ## check the style of code and notebooks
 	@$(IN_VENV)ruff check . && $(IN_VENV)ruff format --check .

@@ -136,17 +136,18 @@ class _Damaged(Exception):
 def _look_in_folders() -> CIFAR10 | None:
     """The data of the first folder that holds it undamaged."""
     places = [(_name(data_dir()), data_dir())]
+    # os.path.exists, here and below: Path.exists raises when a folder above may not be entered.
     if named := os.environ.get("CIFAR10_ROOT"):
         root = Path(named).expanduser()
         # The folder of the batches itself is an easy slip: its parent is meant.
         root = root.parent if root.name == FOLDER else root
         places.insert(0, ("CIFAR10_ROOT", root))
-        if not (root / FOLDER).exists():
+        if not os.path.exists(root / FOLDER):
             print(
                 f"CIFAR10_ROOT is set to {shorten(named)}, but there is no {FOLDER} in it. Looking further."
             )
     for name, root in places:
-        if not (root / FOLDER).exists():
+        if not os.path.exists(root / FOLDER):
             continue
         try:
             data = _read(root)
@@ -207,7 +208,7 @@ def _download(root: Path) -> CIFAR10 | None:
         OSError: ``root`` cannot be written to.
     """
     sources = _sources()
-    existed = root.exists()
+    existed = os.path.exists(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(root)

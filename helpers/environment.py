@@ -26,11 +26,11 @@ LEAST_FREE_GB = 3
 # Runs in .venv: prints what the pinned requirements and the installed versions disagree on.
 COMPARE = """
 import re, sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 for name, wanted in re.findall(r"^([A-Za-z0-9_.-]+)==([^ #;]+)", open(sys.argv[1]).read(), re.M):
     try:
-        found = version(name)
-    except PackageNotFoundError:
+        found = version(name) or "damaged"
+    except Exception:
         found = "missing"
     if found.split("+")[0] != wanted:
         print(name, wanted, found)
@@ -104,7 +104,7 @@ def why_incomplete():
     version = venv_version()
     if version is None or not supported(version):
         return "its Python does not run here; making it again"
-    # PYTHON=… is a wish; without it, whatever made .venv is good enough.
+    # PYTHON=... is a wish; without it, whatever made .venv is good enough.
     if os.environ.get("PYTHON") and version != tuple(sys.version_info[:2]):
         return "it holds Python %d.%d, and PYTHON=%s asks for another; making it again" % (
             version + (os.environ["PYTHON"],)

@@ -140,14 +140,14 @@ def _check(proto, mode, image_input_names, predicted_feature_name, compute_preci
         )
     weights = {tensor.name for tensor in proto.graph.initializer}
     inputs = [value.name for value in proto.graph.input if value.name not in weights]
+    if isinstance(image_input_names, str):
+        raise ValueError(f"image_input_names is a list of names: write [{image_input_names!r}].")
     unknown = [name for name in image_input_names if name not in inputs]
     if unknown:
         raise ValueError(
             f"image_input_names has {unknown[0]!r}, and the model's inputs are {', '.join(inputs)}. "
             "Use the name that input_names gave it when it was exported."
         )
-    if isinstance(image_input_names, str):
-        raise ValueError(f"image_input_names is a list of names: write [{image_input_names!r}].")
     if len(inputs) != 1 or len(proto.graph.output) != 1:
         raise ValueError(
             f"The model has {len(inputs)} inputs and {len(proto.graph.output)} outputs; "

@@ -2,8 +2,11 @@
 
 ``python -m helpers.run`` writes the executed notebooks and a page of each to
 ``artifacts/executed/``, and a table of what was measured to
-``artifacts/summary.json``. With ``--save`` the outputs also go back into
-``notebooks/``, cleaned so that two builds differ only where numbers do.
+``artifacts/summary.json``. With ``--save`` (``make notebooks``) the outputs also
+go back into ``notebooks/``, cleaned so that two builds differ only where numbers
+do; with ``--measure`` the summary goes into ``helpers/pretrained/measured.json``,
+from which the README and the notebooks take every time and accuracy they state;
+with ``--ship`` the checkpoint that notebook 01 trained becomes the shipped one.
 """
 
 import argparse
@@ -21,9 +24,10 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
-from helpers import chapter, paths
+from helpers import chapter, checkpoints, paths, readme
 from helpers.coreml import size
 from helpers.mode import mode
+from helpers.training import describe_device
 
 NOTEBOOKS = paths.ROOT / "notebooks"
 CELL_LIMIT_S = 3600
@@ -147,6 +151,13 @@ def print_table(summary: dict) -> None:
     def row(name, value):
         print(f"  {name:<34} {value}")
 
+    def short(value):
+        if isinstance(value, dict):
+            return ", ".join(f"{name.replace('_', ' ')} {short(inside)}" for name, inside in value.items())
+        return (
+            f"{value:.2g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
+        )
+
     print("\nWhat was made and measured")
     row("data", summary["source"])
     row("mode", summary["mode"])
@@ -154,8 +165,11 @@ def print_table(summary: dict) -> None:
         row("accuracy on the test images", f"{summary['test_accuracy']:.2%}")
     known = {"source", "mode", "test_accuracy", "files", "seconds"}
     for name, value in summary.items():
-        if name not in known:
-            row(name.replace("_", " "), f"{value:.2g}" if isinstance(value, float) else value)
+        if isinstance(value, dict) and name not in known:
+            for inside, numbers in value.items():
+                row(f"{name}: {inside}", short(numbers))
+        elif name not in known:
+            row(name.replace("_", " "), short(value))
     print("\nFiles in", paths.shorten(paths.artifacts_dir()))
     for name, size_in_bytes in summary["files"].items():
         row(name, f"{size_in_bytes:>12,} bytes")
@@ -166,9 +180,26 @@ def print_table(summary: dict) -> None:
     print(f"\nRead them: {paths.shorten(paths.artifacts_dir() / 'executed')}/*.html")
 
 
+def keep_measured(summary: dict) -> None:
+    """Put the summary of this mode into the numbers that ship, and bring the README up to date."""
+    measured = chapter.read_measured() | {mode(): {"machine": describe_device(), **summary}}
+    with paths.replacing(chapter.MEASURED) as temporary:
+        temporary.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    readme.update()
+
+
+def ship() -> None:
+    """Make the checkpoint that notebook 01 has just trained the one that ships."""
+    for name in (checkpoints.SHIPPED, checkpoints.SHIPPED.with_suffix(".json")):
+        with paths.replacing(name) as temporary:
+            shutil.copyfile(paths.artifact(name.name), temporary)
+
+
 def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(prog="python -m helpers.run", description="Run every notebook in order.")
     parser.add_argument("--save", action="store_true", help="save the outputs into notebooks/ as well")
+    parser.add_argument("--measure", action="store_true", help="keep the summary as the numbers that ship")
+    parser.add_argument("--ship", action="store_true", help="ship the checkpoint that notebook 01 trains")
     parser.add_argument(
         "names", nargs="*", help="only notebooks whose name starts with one of these, e.g. 03"
     )
@@ -194,9 +225,14 @@ def main(arguments=None) -> int:
         if error:
             print(f"\n{path.name} stopped with an error:\n\n{error}", file=sys.stderr)
             return 1
+        if chosen.ship and path.stem.startswith("01"):
+            ship()
         if chosen.save:
             save_outputs(notebook, path)
-    print_table(summarise(seconds))
+    summary = summarise(seconds)
+    print_table(summary)
+    if chosen.measure:
+        keep_measured(summary)
     return 0
 
 

@@ -116,12 +116,14 @@ def pick_precision(device: torch.device) -> torch.dtype:
 
 
 def describe_device(device: torch.device | None = None) -> str:
-    """The device and its precision in words, e.g. ``"CPU, 2 threads, bfloat16"``."""
+    """The device and its precision in words, e.g. ``"AMD EPYC, 2 threads, bfloat16"``."""
     device = device or pick_device()
     name = {
         "cuda": lambda: torch.cuda.get_device_name(device),
         "mps": lambda: "Apple GPU (MPS)",
-        "cpu": lambda: f"CPU, {torch.get_num_threads()} threads",
+        "cpu": lambda: (
+            f"{torch.cpu.get_capabilities().get('cpu_name') or 'CPU'}, {torch.get_num_threads()} threads"
+        ),
     }[device.type]()
     return f"{name}, {str(pick_precision(device)).removeprefix('torch.')}"
 

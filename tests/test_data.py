@@ -27,6 +27,10 @@ from helpers.drawings import make_drawings
 REAL_ROOT = os.environ.get("CIFAR10_ROOT")
 PER_BATCH = 6
 
+no_administrator = pytest.mark.skipif(
+    os.name == "nt" or os.geteuid() == 0, reason="no file is closed to an administrator"
+)
+
 
 class Tiny:
     """A data set in CIFAR-10's form, small enough to be sent a hundred times."""
@@ -262,6 +266,26 @@ def test_damaged_cifar10_root_is_named_passed_over_and_left_alone(root, tmp_path
     assert files_below(tmp_path / "shared") == before
 
 
+@no_administrator
+@pytest.mark.parametrize(
+    ("closed", "words"), [(data.FOLDER + "/test_batch", "cannot be read"), ("", "there is no")]
+)
+def test_data_that_may_not_be_read_is_named_and_passed_over(
+    root, tmp_path, capsys, monkeypatch, closed, words
+):
+    TINY.write(root)
+    TINY.write(tmp_path / "shared")
+    monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path / "shared"))
+    (tmp_path / "shared" / closed).chmod(0)
+    try:
+        assert_is_tiny(data.load_cifar10())
+    finally:
+        (tmp_path / "shared" / closed).chmod(0o700)
+    notice, line = capsys.readouterr().out.splitlines()
+    assert notice.startswith("CIFAR10_ROOT") and words in notice
+    assert line.endswith("read from CHAPTER_DATA.")
+
+
 @pytest.mark.parametrize("victim", ["data_batch_3", "test_batch", "batches.meta"])
 def test_damaged_data_is_replaced_by_a_download(root, mirrors, capsys, victim):
     TINY.write(root)
@@ -455,7 +479,7 @@ def test_a_data_folder_that_cannot_be_made_is_named(root, mirrors):
         data.load_cifar10()
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="no folder is read-only to an administrator")
+@no_administrator
 def test_a_read_only_data_folder_is_named(root, mirrors):
     root.mkdir()
     root.chmod(0o555)

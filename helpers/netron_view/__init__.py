@@ -324,7 +324,7 @@ def _still(model: models.Model, options: dict) -> bytes | None:
 def _caption(model: models.Model) -> str:
     return (
         f"{model.identifier}: {len(model.graph.layers)} layers, drawn by Netron {page.netron_version()}. "
-        f"The weights are left out ({model.left_out / 1e6:.1f} of {model.size / 1e6:.1f} MB); "
+        f"The weights are left out ({models.readable(model.left_out)} of {models.readable(model.size)}); "
         "names and shapes are all there."
     )
 

@@ -32,7 +32,7 @@
     const load = (name) => {
         if (!loaded.has(name)) {
             if (!definitions.has(name)) {
-                throw new Error(`The Netron module '${name}' is not part of this page.`);
+                throw new Error(`Netron does not recognise this file: it asks for '${name}', which belongs to other formats.`);
             }
             loaded.set(name, {});
             definitions.get(name)(loaded.get(name), load);
@@ -45,16 +45,22 @@
     script.textContent = read("netron.js");
     document.head.append(script);
 
-    // --- What a model may do to the page that shows it: nothing. Scripts are stopped by the policy of the page;
-    // this stops what a policy cannot: markup in a model's texts that navigates or looks a name up.
+    // --- What a model may do to the page that shows it: nothing. The policy of the page stops every script but this
+    // one. Here its markup becomes text, where Netron would pass it on (in the documentation that a model brings along),
+    // and its links lead nowhere.
+    const allowed = new Set((
+        "a b blockquote br code dd del div dl dt em h1 h2 h3 h4 h5 h6 hr i kbd li ol p pre span strong sub sup svg " +
+        "table tbody td th thead tr tt ul use").split(" "));
     const inner = Object.getOwnPropertyDescriptor(Element.prototype, "innerHTML");
     Object.defineProperty(Element.prototype, "innerHTML", {
         ...inner,
         set(value) {
-            const parsed = document.implementation.createHTMLDocument("");
+            const parsed = document.implementation.createHTMLDocument(""); // loads nothing and runs nothing
             inner.set.call(parsed.body, value);
-            for (const element of parsed.querySelectorAll("base, embed, frame, iframe, link, meta, object, script, style")) {
-                element.remove();
+            for (const element of parsed.body.querySelectorAll("*")) {
+                if (!allowed.has(element.localName)) {
+                    element.replaceWith(element.outerHTML);
+                }
             }
             inner.set.call(this, inner.get.call(parsed.body));
         }

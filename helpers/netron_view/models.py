@@ -129,21 +129,22 @@ def read(path: str | Path) -> Model:
     left = sum(len(content) for content in model.files.values())
     if left > LARGEST_GRAPH:
         raise ModelFileError(
-            f"{shorten(path)} still holds {_mb(left)} without its weights, too much for a page in a notebook "
-            f"(the limit is {_mb(LARGEST_GRAPH)}). Use serve(), which does not embed the model."
+            f"{shorten(path)} still holds {readable(left)} without its weights, too much for a page in a notebook "
+            f"(the limit is {readable(LARGEST_GRAPH)}). Use serve(), which does not embed the model."
         )
     return model
 
 
-def _mb(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
+def readable(size: int) -> str:
+    """A size in bytes as a reader wants it: ``"11.5 MB"`` or ``"3 kB"``."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
 def _read_whole(path: Path, advice: str) -> bytes:
     size = path.stat().st_size
     if size > LARGEST_READ:
         raise ModelFileError(
-            f"{shorten(path)} has {_mb(size)}, more than the {_mb(LARGEST_READ)} that are read into memory "
+            f"{shorten(path)} has {readable(size)}, more than the {readable(LARGEST_READ)} that are read into memory "
             f"to take the weights out. {advice}"
         )
     return path.read_bytes()
@@ -471,7 +472,7 @@ def _read_archive(path: Path, archive: zipfile.ZipFile) -> Model:
             continue
         if info.file_size > LARGEST_GRAPH:
             raise ModelFileError(
-                f"{shorten(path)}: its record {name} has {_mb(info.file_size)}, too much for a page. "
+                f"{shorten(path)}: its record {name} has {readable(info.file_size)}, too much for a page. "
                 "Use serve()."
             )
         kept[name] = archive.read(info)

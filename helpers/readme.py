@@ -1,0 +1,138 @@
+"""Write the README's tables and its picture: ``python -m helpers.readme``.
+
+A table stands between ``<!-- NAME -->`` and ``<!-- end NAME -->`` and is written
+by the function of that name below. Nothing between the two is typed by hand.
+"""
+
+import re
+
+from helpers import chapter, paths
+
+README = paths.ROOT / "README.md"
+ROAD = paths.ROOT / "notebooks" / "road.png"
+STOPS = [
+    ("1", "train", "ten classes"),
+    ("2", "save", "alexnet.pth"),
+    ("3", "export", "alexnet.onnx"),
+    ("4", "convert", "AlexNet.mlpackage"),
+    ("", "run", "on the phone"),
+]
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def the_map() -> str:
+    """Every notebook, and how long it took in each mode."""
+    measured = chapter.read_measured()
+    modes = [name for name in ("quick", "full") if name in measured]
+    rows = []
+    for notebook, purpose in chapter.NOTEBOOKS.items():
+        times = [measured[name]["seconds"].get(notebook) for name in modes]
+        rows.append([f"[`{notebook}`](notebooks/{notebook}.ipynb)", purpose])
+        rows[-1] += ["–" if time is None else chapter.in_words(time) for time in times]
+    head = ["notebook", "you learn to", *(f"CPU, {name}" for name in modes)]
+    machines = {measured[name]["machine"] for name in modes}
+    return _table(head, rows) + f"\n\nMeasured on: {'; '.join(sorted(machines))}. Not yet measured on a GPU."
+
+
+def the_numbers() -> str:
+    """The accuracy of both modes, and how closely every file agrees with PyTorch."""
+    measured = chapter.read_measured()
+    rows = []
+    for name in ("quick", "full"):
+        if name in measured:
+            one = measured[name]
+            seconds = chapter.in_words(one["seconds"]["01_train_alexnet"])
+            rows.append([f"`{name}`", f"{one['test_accuracy']:.2%}", seconds])
+    text = _table(["mode", f"right, of 10,000 test images ({one['source']})", "all of notebook 01"], rows)
+    rows = []
+    for file, agreement in measured["full"]["parity"].items():
+        rows.append([file, f"{agreement['max_abs_diff']:.1e}", f"{agreement['same_labels']:,} of 10,000"])
+    return (
+        text
+        + "\n\n"
+        + _table(["file", "largest difference of a probability", "same answer as PyTorch"], rows)
+    )
+
+
+TABLES = {"map": the_map, "numbers": the_numbers}
+
+
+def filled(text: str) -> str:
+    """``text`` with every table written anew.
+
+    Raises:
+        ValueError: a table's place is missing.
+    """
+    for name, write in TABLES.items():
+        place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+        if not place.search(text):
+            raise ValueError(
+                f"README.md has no place for the table {name!r}: <!-- {name} --> … <!-- end {name} -->."
+            )
+        table = write()
+        text = place.sub(lambda found, table=table: f"{found[1]}{table}\n{found[2]}", text)
+    return text
+
+
+def update() -> None:
+    """Write the README's tables anew."""
+    text = filled(README.read_text(encoding="utf-8"))
+    with paths.replacing(README) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def draw_road(path=ROAD) -> None:
+    """Draw the README's picture: the five stops, with pictures drawn by our own code."""
+    import matplotlib.pyplot as plt
+    import numpy as np
+    from matplotlib.patches import FancyBboxPatch, Rectangle
+
+    from helpers.drawings import draw
+    from helpers.figures import ACCENT, INK, SOFT
+
+    rng = np.random.default_rng(7)
+    with plt.rc_context({"font.size": 10}):
+        figure, axis = plt.subplots(figsize=(10, 2.9))
+        axis.set(xlim=(0, 10), ylim=(0, 2.9))
+        axis.axis("off")
+        axis.plot([0.8, 9.2], [0.62, 0.62], color=SOFT, lw=3, zorder=0)
+        for place, (number, verb, what) in enumerate(STOPS):
+            x = 1 + 2 * place
+            axis.plot(x, 0.62, "o", ms=17, color=ACCENT if not number else INK)
+            axis.text(x, 0.61, number or "▸", color="white", ha="center", va="center", weight="bold")
+            axis.text(x, 0.18, f"{verb}", ha="center", va="center", color=INK, weight="bold")
+            axis.text(x, 2.74, what, ha="center", va="center", color=INK)
+
+        for label in range(10):  # the data: ten classes
+            row, column = divmod(label, 4)
+            left, top = 0.28 + 0.37 * column, 2.16 - 0.39 * row
+            axis.imshow(draw(label, rng, 64), extent=(left, left + 0.34, top, top + 0.36), zorder=2)
+        for layer, (height, width) in enumerate(
+            [(1.15, 0.1), (0.85, 0.16), (0.6, 0.26), (0.6, 0.2), (0.6, 0.2)]
+        ):
+            axis.add_patch(
+                Rectangle((2.3 + 0.3 * layer, 1.78 - height / 2), width, height, color=INK, alpha=0.85)
+            )
+        axis.plot([5, 5], [1.05, 2.5], color=SOFT, lw=2, zorder=0)
+        for line in range(7):  # a file: a chain of operations
+            axis.add_patch(FancyBboxPatch((4.86, 1.2 + 0.18 * line), 0.28, 0.09, "round,pad=0.02", color=INK))
+        axis.add_patch(FancyBboxPatch((6.6, 1.3), 0.8, 0.95, "round,pad=0.06", fc="white", ec=INK, lw=2))
+        axis.text(7, 1.95, "image", ha="center", color=INK, size=9)
+        axis.annotate("", (7, 1.68), (7, 1.9), arrowprops={"arrowstyle": "->", "color": ACCENT, "lw": 1.6})
+        axis.text(7, 1.48, "classLabel", ha="center", color=INK, size=9)
+        axis.add_patch(FancyBboxPatch((8.62, 1.12), 0.76, 1.35, "round,pad=0.06", fc="white", ec=INK, lw=2.5))
+        axis.imshow(draw(3, rng, 128), extent=(8.64, 9.36, 1.62, 2.38), zorder=2)
+        axis.text(9, 1.32, "cat", ha="center", va="center", color=ACCENT, weight="bold", size=12)
+        axis.set_aspect("auto")
+        with paths.replacing(path) as temporary:
+            figure.savefig(temporary, dpi=120, bbox_inches="tight", metadata={"Software": None})
+        plt.close(figure)
+
+
+if __name__ == "__main__":
+    update()
+    draw_road()

@@ -1,0 +1,34 @@
+import pytest
+import torch
+
+from helpers.model import MEAN, STD, AlexNet
+
+
+@pytest.mark.parametrize(("width", "batch_norm"), [(1.0, True), (0.25, True), (0.25, False)])
+def test_it_gives_one_logit_per_class(width, batch_norm):
+    model = AlexNet(classes=7, width=width, batch_norm=batch_norm)
+    assert model(torch.rand(3, 3, 32, 32)).shape == (3, 7)
+    kinds = {type(layer).__name__ for layer in model.modules()}
+    assert ("BatchNorm2d" in kinds) == batch_norm
+
+
+def test_it_is_an_alexnet_and_small_enough():
+    model = AlexNet()
+    kinds = [type(layer).__name__ for layer in model.modules()]
+    assert (kinds.count("Conv2d"), kinds.count("MaxPool2d"), kinds.count("Linear")) == (5, 3, 2)
+    assert sum(parameter.numel() for parameter in model.parameters()) < 3_500_000
+
+
+def test_pixels_are_normalised_inside():
+    model = AlexNet().eval()
+    images = torch.rand(4, 3, 32, 32)
+    by_hand = (images - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
+    torch.testing.assert_close(model(images), model.classifier(model.features(by_hand)))
+    assert {"normalise.mean", "normalise.std"} <= set(model.state_dict())
+
+
+def test_config_builds_the_same_network_again():
+    model = AlexNet(classes=5, width=0.5, batch_norm=False)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    again = AlexNet(**model.config)
+    assert {name: tensor.shape for name, tensor in again.state_dict().items()} == shapes

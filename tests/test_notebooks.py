@@ -1,0 +1,126 @@
+"""The notebooks as texts: what every one of them has, and what no saved one shows. nbval runs them."""
+
+import ast
+import re
+
+import nbformat
+import pytest
+import torch
+
+from helpers import chapter, model, paths, readme
+
+NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path):
+    cells = nbformat.read(path, as_version=4).cells
+    return [c for c in cells if c.cell_type == "markdown"], [c for c in cells if c.cell_type == "code"]
+
+
+def printed(cell):
+    """Everything a reader sees below a cell, as text."""
+    parts = []
+    for output in cell.outputs:
+        parts.append(output.get("text", ""))
+        parts += [str(value) for kind, value in output.get("data", {}).items() if kind.startswith("text/")]
+    return "".join(parts)
+
+
+def test_the_chapter_knows_every_notebook():
+    assert [path.stem for path in NOTEBOOKS] == list(chapter.NOTEBOOKS)
+
+
+@every_notebook
+def test_it_opens_and_ends_as_all_do(path):
+    texts, code = read(path)
+    number = int(path.stem[:2])
+    assert re.match(rf"# {number} · ", texts[0].source)
+    for what in ("You will", "You will learn", "You need"):
+        assert f"**{what}**" in texts[0].source
+    assert f'chapter.begin("{path.stem}"' in code[0].source
+    last = texts[-1].source
+    assert last.index("## What you learned") < last.index("## Exercises")
+    assert len(re.findall(r"^\d\. ", last.split("## Exercises")[1], re.M)) == 3
+    link = re.search(r"\]\((\w+\.ipynb)\)", last)
+    assert (path.parent / link[1]).exists()
+
+
+@every_notebook
+def test_its_cells_are_short(path):
+    for cell in read(path)[1]:
+        lines = [line for line in cell.source.splitlines() if line.strip()]
+        assert len(lines) <= 20, cell.source
+
+
+@every_notebook
+def test_its_saved_outputs_are_those_of_a_clean_real_run(path):
+    _, code = read(path)
+    counts = [cell.execution_count for cell in code]
+    assert counts == list(range(1, len(code) + 1)), "saved from a run from top to bottom"
+    everything = "".join(printed(cell) for cell in code)
+    assert "mode      full" in printed(code[0])
+    assert "Warning" not in everything
+    assert "Traceback" not in everything
+    assert not re.search(r"/(home|root|tmp|Users|work)/", everything)
+    assert not any(output.output_type == "error" for cell in code for output in cell.outputs)
+    if "load_cifar10()" in "".join(cell.source for cell in code):
+        assert "CIFAR-10: 50,000 training and 10,000 test images" in everything
+
+
+@every_notebook
+def test_every_figure_has_an_alternative_text(path):
+    for cell in read(path)[1]:
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}) and "text/html" not in output["data"]:
+                assert len(output.metadata["image/png"]["alt"]) > 30, cell.source
+
+
+def test_the_network_written_out_in_the_notebook_is_the_one_in_helpers():
+    """Notebook 01 shows the class in full; helpers adds a width. Same names, same shapes, same answers."""
+    _, code = read(paths.ROOT / "notebooks/01_train_alexnet.ipynb")
+    shown = [c.source for c in code if re.search(r"^(class (Normalise|AlexNet)|def convolution)", c.source, re.M)]
+    assert len(shown) == 3
+    names = {"torch": torch, "nn": torch.nn}
+    exec("\n".join(shown), names)
+    theirs, ours = names["AlexNet"]().eval(), model.AlexNet().eval()
+    theirs.load_state_dict(ours.state_dict())
+    images = torch.rand(4, 3, 32, 32)
+    assert torch.equal(theirs(images), ours(images))
+
+
+def test_a_class_shown_a_second_time_is_the_same_code():
+    """Notebook 03 introduces WithSoftmax; the helper of that name does the same."""
+    from helpers import onnx_export
+
+    _, code = read(paths.ROOT / "notebooks/03_export_to_onnx.ipynb")
+    (shown,) = [cell.source for cell in code if "class WithSoftmax" in cell.source]
+    names = {}
+    exec(shown.split("\n\n\nnetwork =")[0], names)
+    body = torch.nn.Linear(3, 5)
+    image = torch.rand(2, 3)
+    assert torch.equal(names["WithSoftmax"](body)(image), onnx_export.WithSoftmax(body)(image))
+
+
+@every_notebook
+def test_it_imports_nothing_it_does_not_use(path):
+    tree = ast.parse("\n".join(cell.source for cell in read(path)[1]))
+    imported = {
+        (alias.asname or alias.name).split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert imported <= used
+
+
+def test_the_readme_says_what_was_measured():
+    text = readme.README.read_text(encoding="utf-8")
+    assert readme.filled(text) == text, "run: python -m helpers.readme"
+    assert "80." in readme.the_numbers() or "8" in readme.the_numbers()
+
+
+def test_a_readme_without_a_place_for_its_table_is_an_error():
+    with pytest.raises(ValueError, match="no place for the table 'map'"):
+        readme.filled("# an empty page")

@@ -1,0 +1,77 @@
+import os
+import stat
+
+import pytest
+
+from helpers import paths
+from helpers.mode import mode
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    target = tmp_path / "weights.pth"
+    target.write_text("old")
+    with paths.replacing(target) as temporary:
+        temporary.write_text("new")
+        assert target.read_text() == "old"
+        assert temporary.suffix == ".pth"
+    assert target.read_text() == "new"
+    assert os.listdir(tmp_path) == ["weights.pth"]
+
+
+@pytest.mark.parametrize("problem", [RuntimeError, KeyboardInterrupt])
+def test_an_error_while_writing_keeps_the_old_file_and_leaves_no_rubbish(tmp_path, problem):
+    target = tmp_path / "weights.pth"
+    target.write_text("old")
+    with pytest.raises(problem), paths.replacing(target) as temporary:
+        temporary.write_text("half")
+        raise problem
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["weights.pth"]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match=r"folder .*nowhere does not exist"),
+        paths.replacing(tmp_path / "nowhere" / "a.pth"),
+    ):
+        pass
+
+
+def test_an_artifacts_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    # A file where the folder should be refuses everyone, root included.
+    (tmp_path / "artifacts").write_text("in the way")
+    monkeypatch.setenv("CHAPTER_ARTIFACTS", str(tmp_path / "artifacts"))
+    with pytest.raises(PermissionError, match="set the environment variable CHAPTER_ARTIFACTS"):
+        paths.artifacts_dir()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_artifacts_folder_is_named(tmp_path, monkeypatch):
+    folder = tmp_path / "artifacts"
+    folder.mkdir()
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    monkeypatch.setenv("CHAPTER_ARTIFACTS", str(folder))
+    with pytest.raises(PermissionError, match="Permission denied"):
+        paths.artifacts_dir()
+
+
+def test_an_artifact_in_a_folder_gets_that_folder(scratch_artifacts):
+    assert paths.artifact("scratch/a.txt").parent == scratch_artifacts / "scratch"
+    assert (scratch_artifacts / "scratch").is_dir()
+
+
+def test_a_path_inside_the_checkout_is_shown_short(tmp_path):
+    assert paths.shorten(paths.ROOT / "artifacts" / "a.onnx") == "artifacts/a.onnx"
+    assert paths.shorten(tmp_path) == tmp_path.as_posix()
+
+
+def test_the_mode_is_quick_unless_chosen(monkeypatch):
+    assert mode() == "quick"
+    monkeypatch.setenv("CHAPTER_MODE", "full")
+    assert mode() == "full"
+
+
+def test_an_unknown_mode_is_refused_with_the_known_ones(monkeypatch):
+    monkeypatch.setenv("CHAPTER_MODE", "fast")
+    with pytest.raises(ValueError, match="'fast'.*quick, full, smoke"):
+        mode()

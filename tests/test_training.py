@@ -1,0 +1,218 @@
+import _thread
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+
+from helpers.data import CIFAR10
+from helpers.training import Batches, Evaluation, History, Recipe, evaluate, fit, time_per_step
+
+TINY = replace(Recipe.smoke(), width=0.25, batch_size=100, epochs=2)
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_it_learns(drawings):
+    model = replace(TINY, epochs=4).model()
+    history = fit(model, drawings, replace(TINY, epochs=4), progress=False)
+    assert history.finished
+    assert len(history.rows) == 4
+    assert history.rows[-1]["train_loss"] < history.rows[0]["train_loss"]
+    assert history.test_accuracy > 0.5  # guessing gives 0.1
+    assert not model.training
+
+
+def test_two_runs_with_one_seed_agree_and_with_another_do_not(drawings):
+    runs = []
+    for seed in (0, 0, 1):
+        recipe = replace(TINY, seed=seed)
+        model = recipe.model()
+        fit(model, drawings, recipe, progress=False)
+        runs.append(weights(model))
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+
+
+def test_making_a_model_leaves_the_global_random_state_alone():
+    before = torch.get_rng_state()
+    TINY.model()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class InterruptAt(torch.nn.Module):
+    """Passes everything on, and presses Ctrl-C in the given call."""
+
+    def __init__(self, model, call):
+        super().__init__()
+        self.model, self.call, self.calls = model, call, 0
+
+    def forward(self, images):
+        self.calls += self.training
+        if self.training and self.calls == self.call:
+            _thread.interrupt_main()
+        return self.model(images)
+
+
+@pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="Ctrl-C reaches the main thread")
+@pytest.mark.parametrize("call", [3, 10, 14])
+def test_an_interrupted_run_keeps_what_it_has_and_goes_on_as_if_nothing_had_happened(drawings, capsys, call):
+    straight = TINY.model()
+    fit(straight, drawings, TINY, progress=False)
+
+    model = InterruptAt(TINY.model(), call)
+    history = fit(model, drawings, TINY)
+    assert not history.finished
+    assert 0 < history.steps < 20
+    assert f"interrupted after {history.steps} of 20 steps" in capsys.readouterr().out
+    fit(model, drawings, TINY, resume=history, progress=False)
+    assert history.finished
+    assert history.steps == 20
+    assert torch.equal(weights(model), weights(straight))
+
+
+def test_a_history_of_another_recipe_or_a_finished_one_is_not_resumed(drawings):
+    model = TINY.model()
+    history = fit(model, drawings, TINY, progress=False)
+    with pytest.raises(ValueError, match="another recipe"):
+        fit(model, drawings, replace(TINY, learning_rate=0.2), resume=history)
+    with pytest.raises(ValueError, match="has finished"):
+        fit(model, drawings, TINY, resume=history)
+
+
+def test_a_rate_that_diverges_stops_with_the_step_and_what_to_lower(drawings):
+    recipe = replace(TINY, learning_rate=1e9, batch_norm=False)
+    with pytest.raises(FloatingPointError, match=r"at step \d+.*Lower learning_rate"):
+        fit(recipe.model(), drawings, recipe, progress=False)
+
+
+class Hungry(torch.nn.Module):
+    """Asks for a petabyte."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        return torch.empty(10**15) + self.weight
+
+
+def test_out_of_memory_names_the_batch_size(drawings):
+    with pytest.raises(MemoryError, match="A batch of 100 images does not fit"):
+        fit(Hungry(), drawings, TINY, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train_images": torch.zeros(0, 3, 32, 32, dtype=torch.uint8)}, "train_images is empty"),
+        ({"train_images": torch.zeros(9, 32, 32, 3, dtype=torch.uint8)}, r"\(9, 32, 32, 3\).*N×3×32×32"),
+        ({"test_images": torch.zeros(500, 3, 32, 32)}, "torch.float32.*torch.uint8"),
+        ({"train_labels": torch.full((1000,), 10)}, "runs from 10 to 10.*0 to 9"),
+        ({"train_labels": torch.full((1000,), -1)}, "runs from -1"),
+        ({"test_labels": torch.zeros(3, dtype=torch.int64)}, r"one torch.int64 per image: \(500,\)"),
+        ({"train_labels": torch.zeros(1000)}, "torch.float32"),
+    ],
+)
+def test_data_of_the_wrong_kind_is_named_before_any_training(drawings, change, message):
+    data = CIFAR10(**vars(drawings) | change)
+    with pytest.raises(ValueError, match=message):
+        fit(TINY.model(), data, TINY, progress=False)
+
+
+def test_a_batch_larger_than_the_data_is_refused(drawings):
+    with pytest.raises(ValueError, match="A batch of 5000 cannot be filled from 1000 images"):
+        fit(TINY.model(), drawings, replace(TINY, batch_size=5000), progress=False)
+
+
+# -- batches -----------------------------------------------------------------------------------------
+
+
+def numbered(count=40):
+    """Images whose pixels tell which image, row and column they come from, and labels that count them."""
+    images = torch.zeros(count, 3, 32, 32, dtype=torch.uint8)
+    images[:, 0] = torch.arange(count, dtype=torch.uint8)[:, None, None]
+    images[:, 1] = torch.arange(32, dtype=torch.uint8)[:, None]
+    images[:, 2] = torch.arange(32, dtype=torch.uint8)[None, :]
+    return images, torch.arange(count)
+
+
+def epoch(recipe, number, **share):
+    images, labels = numbered()
+    pairs = list(Batches(images, labels, recipe, torch.device("cpu"), **share).epoch(number))
+    return (torch.cat([i for i, _ in pairs]) * 255).round().to(torch.uint8), torch.cat([n for _, n in pairs])
+
+
+def test_without_augmentation_an_epoch_is_the_data_in_another_order():
+    recipe = Recipe(batch_size=10, crop_padding=0, flip=False)
+    pixels, labels = epoch(recipe, 0)
+    assert torch.equal(pixels, numbered()[0][labels])
+    assert sorted(labels.tolist()) == list(range(40))
+    assert labels.tolist() != list(range(40))
+    assert labels.tolist() != epoch(recipe, 1)[1].tolist()
+
+
+def test_a_flip_mirrors_columns_only_and_takes_turns():
+    recipe = Recipe(batch_size=10, crop_padding=0, flip=True)
+    seen = {}
+    for number in (0, 1):
+        pixels, labels = epoch(recipe, number)
+        for picture, label in zip(pixels, labels.tolist(), strict=True):
+            original = numbered()[0][label]
+            mirrored = torch.equal(picture, original.flip(-1))
+            assert mirrored or torch.equal(picture, original)
+            seen.setdefault(label, []).append(mirrored)
+    assert all(first != second for first, second in seen.values())
+    assert 5 < sum(first for first, _ in seen.values()) < 35
+
+
+def test_a_shift_moves_rows_and_columns_by_at_most_the_padding():
+    recipe = Recipe(batch_size=10, crop_padding=3, flip=False)
+    pixels, _ = epoch(recipe, 0)
+    middle = pixels[:, 1:, 16, 16].int() - 16
+    assert middle.min() == -3
+    assert middle.max() == 3
+    assert len(middle.unique(dim=0)) > 10
+
+
+def test_two_processes_share_every_batch():
+    recipe = Recipe(batch_size=10, crop_padding=2)
+    whole = epoch(recipe, 0)[1]
+    halves = [epoch(recipe, 0, rank=rank, world_size=2)[1] for rank in (0, 1)]
+    assert sorted(torch.cat(halves).tolist()) == sorted(whole.tolist())
+    assert set(halves[0].tolist()).isdisjoint(halves[1].tolist())
+
+
+# -- evaluation --------------------------------------------------------------------------------------
+
+
+def test_evaluation_is_in_evaluation_mode_and_puts_the_mode_back(drawings):
+    model = TINY.model().train()
+    whole = evaluate(model, drawings.test_images, drawings.test_labels)
+    one_by_one = evaluate(model, drawings.test_images[:5], drawings.test_labels[:5], batch_size=1)
+    torch.testing.assert_close(whole.probs[:5], one_by_one.probs)
+    assert model.training
+    torch.testing.assert_close(whole.probs.sum(1), torch.ones(500))
+
+
+def test_accuracy_and_confusion_count_right():
+    probs = torch.eye(3)[[0, 1, 1, 2]]
+    result = Evaluation(probs, torch.tensor([0, 1, 2, 2]))
+    assert result.accuracy == 0.75
+    assert result.confusion().tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+
+
+def test_a_history_can_be_saved_and_read(drawings, tmp_path):
+    history = fit(TINY.model(), drawings, TINY, progress=False)
+    history.save(tmp_path / "history.json")
+    again = History.load(tmp_path / "history.json")
+    assert again.rows == history.rows
+    assert again.recipe == TINY
+    assert repr(again) == repr(history)
+    assert "finished after 2 epochs" in repr(again)
+
+
+def test_a_step_takes_some_time():
+    assert 0 < time_per_step(TINY, steps=1) < 60
