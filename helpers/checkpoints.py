@@ -145,8 +145,7 @@ def _not_allowed(path) -> list[str]:
 
 def _damaged(path) -> ValueError:
     return ValueError(
-        f"{paths.shorten(path)} is damaged or no PyTorch file. "
-        "Delete it and make it again, or copy it again."
+        f"{paths.shorten(path)} is damaged or no PyTorch file. Delete it and make it again, or copy it again."
     )
 
 

@@ -18,18 +18,26 @@ LABEL, PROBABILITIES = "classLabel", "classLabelProbs"
 
 
 def coremltools():
-    """Import coremltools without its notes about untested versions and missing Mac parts."""
-    loggers = [logging.getLogger(name) for name in ("coremltools", "coremltools.libmodelpackage")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    """Import coremltools without its notes about untested versions and missing Mac parts.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: coremltools is not installed.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             import coremltools as ct
+    except ImportError as error:
+        raise ImportError(
+            f"Core ML files need coremltools ({error}). Run `make setup`. There is no build for Windows: use WSL there."
+        ) from error
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)
     return ct
 
 

@@ -81,12 +81,12 @@ def class_counts(splits: dict, classes) -> None:
         classes: the names of the classes.
     """
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(7, 2.2))
+        figure, axis = plt.subplots(figsize=(7.6, 2.2))
         for place, (name, labels) in enumerate(splits.items()):
             counts = labels.bincount(minlength=len(classes))
             at = torch.arange(len(classes)) + 0.4 * (place - 0.5)
             axis.bar(at, counts, width=0.38, color=(INK, SOFT)[place], label=f"{name} ({len(labels):,})")
-        axis.set_xticks(range(len(classes)), classes)
+        axis.set_xticks(range(len(classes)), classes, fontsize=8)
         axis.grid(axis="x", visible=False)
         axis.set_ylabel("images")
         axis.margins(y=0.25)
@@ -133,15 +133,13 @@ def curves(history) -> None:
         train, test = history.column("train_accuracy"), history.column("test_accuracy")
         right.plot(epochs, train, color=SOFT, marker="o", ms=3)
         right.plot(epochs, test, color=ACCENT, marker="s", ms=3)
+        # Both labels stand at the first epoch, where the two curves are furthest apart.
+        options = {"textcoords": "offset points", "ha": "left"}
         right.annotate(
-            "train (shifted, mirrored)",
-            (epochs[-1], train[-1]),
-            xytext=(-4, -12),
-            textcoords="offset points",
-            ha="right",
-            color=INK,
+            "train (shifted, mirrored)", (epochs[0], train[0]), xytext=(8, -4), color="#6d8498", **options
         )
-        right.annotate("test", (epochs[0], test[0]), xytext=(4, 6), textcoords="offset points", color=ACCENT)
+        right.annotate("test", (epochs[0], test[0]), xytext=(-2, 7), color=ACCENT, **options)
+        right.margins(y=0.12)
         right.set(title="accuracy", xlabel="epoch")
         right.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         for axis in (left, right):

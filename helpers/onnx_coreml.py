@@ -90,19 +90,16 @@ def convert(
     if program:
         options["compute_precision"] = getattr(ct.precision, compute_precision.upper())
     if name in image_input_names:
-        grey = shape[1] == 1
-        colours = (
-            ct.colorlayout.GRAYSCALE
-            if grey
-            else ct.colorlayout.BGR
-            if pixels["is_bgr"]
-            else ct.colorlayout.RGB
-        )
-        bias = (
-            pixels["gray_bias"] if grey else [pixels[f"{colour}_bias"] for colour in ("red", "green", "blue")]
-        )
+        # Core ML Tools takes the biases in the order of the channels, so blue comes first for BGR.
+        layout, order = ct.colorlayout.RGB, ("red_bias", "green_bias", "blue_bias")
+        if shape[1] == 1:
+            layout, order = ct.colorlayout.GRAYSCALE, ("gray_bias",)
+        elif pixels["is_bgr"]:
+            layout, order = ct.colorlayout.BGR, order[::-1]
+        biases = [pixels[channel] for channel in order]
+        bias = biases if len(biases) > 1 else biases[0]
         options["inputs"] = [
-            ct.ImageType(name=name, shape=shape, scale=pixels["image_scale"], bias=bias, color_layout=colours)
+            ct.ImageType(name=name, shape=shape, scale=pixels["image_scale"], bias=bias, color_layout=layout)
         ]
     if labels:
         # A new one for every call: Core ML Tools changes the object that it is given.

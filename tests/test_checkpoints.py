@@ -65,7 +65,7 @@ def test_weights_of_another_architecture_are_refused(model, tmp_path):
 def test_taking_one_way_for_the_other_is_explained(model, tmp_path):
     checkpoints.save_weights(model, tmp_path / "weights.pth")
     checkpoints.save_model(model, tmp_path / "whole.pth")
-    with pytest.raises(ValueError, match="not a model.*load_weights"):
+    with pytest.raises(ValueError, match=r"not a model.*load_weights"):
         checkpoints.load_model(tmp_path / "weights.pth")
     with pytest.raises(ValueError, match="was refused"):
         checkpoints.load_weights(model, tmp_path / "whole.pth")

@@ -21,11 +21,11 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from helpers import coreml_runtime
-from helpers.coreml_runtime import archive, graph
+from helpers import coreml, coreml_runtime
+from helpers.coreml_runtime import graph
 from helpers.model import AlexNet
 
-ct = archive.import_coremltools()
+ct = coreml.coremltools()
 mb = ct.converters.mil.Builder
 datatypes = ct.models.datatypes
 NeuralNetworkBuilder = ct.models.neural_network.NeuralNetworkBuilder

@@ -50,7 +50,9 @@ def test_changed_pins_are_noticed(checkout):
     assert "requirements.txt or pyproject.toml has changed" in environment.why_incomplete()
 
 
-@pytest.mark.parametrize(("lost", "named"), [("demo-1.0.dist-info/METADATA", "demo"), ("helpers.py", "helpers")])
+@pytest.mark.parametrize(
+    ("lost", "named"), [("demo-1.0.dist-info/METADATA", "demo"), ("helpers.py", "helpers")]
+)
 def test_a_package_that_went_missing_is_noticed(checkout, lost, named):
     (path,) = (checkout / ".venv/lib").glob(f"python3.*/site-packages/{lost}")
     path.unlink()
@@ -84,7 +86,9 @@ def test_another_interpreter_is_used_only_when_it_is_asked_for(checkout, monkeyp
 @pytest.mark.parametrize(("version", "age"), [((3, 10, 2), "too old"), ((3, 14, 0), "too new")])
 def test_a_python_out_of_range_gets_one_sentence(monkeypatch, version, age):
     monkeypatch.setattr(sys, "version_info", Version(*version))
-    with pytest.raises(SystemExit, match=rf"3\.11, 3\.12 or 3\.13 is needed.*{age}.*PYTHON=python3\.1\d make setup"):
+    with pytest.raises(
+        SystemExit, match=rf"3\.11, 3\.12 or 3\.13 is needed.*{age}.*PYTHON=python3\.1\d make setup"
+    ):
         environment.check_python()
 
 

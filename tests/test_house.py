@@ -59,7 +59,16 @@ def test_importing_helpers_imports_nothing_heavy():
     assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=paths.ROOT).strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["chapter", "training", "onnx_export", "coreml", "onnx_coreml", "netron_view"])
+@pytest.mark.parametrize(
+    "name", ["chapter", "training", "onnx_export", "coreml", "onnx_coreml", "netron_view"]
+)
 def test_coremltools_is_imported_only_when_it_is_used(name):
     code = f"import sys, helpers.{name}; print('coremltools' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=paths.ROOT).strip() == "False"
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]])
+def test_code_and_notebooks_are_tidy(command):
+    ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "."]
+    result = subprocess.run(ruff, cwd=paths.ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout

@@ -286,6 +286,8 @@ def test_the_policy_of_the_page_stops_scripts_and_requests(tab, quick, tmp_path)
     """The second wall: markup that got into the page all the same."""
     opened = tab().open(netron_view.save_html(model_files()["old.onnx"], tmp_path / "graph.html"))
     frame = opened.drawing()
+    sent = []
+    opened.context.route("**/evil.invalid/**", lambda route: (sent.append(route.request.url), route.abort()))
     frame.evaluate("""document.body.insertAdjacentHTML("beforeend", `
         <img src="data:," onerror="window.hacked = 1"><img src="http://evil.invalid/x.png">
         <iframe src="http://evil.invalid/"></iframe><iframe srcdoc="<script>parent.hacked = 1</script>"></iframe>`)""")
@@ -295,7 +297,7 @@ def test_the_policy_of_the_page_stops_scripts_and_requests(tab, quick, tmp_path)
     )
     opened.page.wait_for_timeout(500)
     assert frame.evaluate("window.hacked") is None
-    assert refused == "refused" and opened.outside == []
+    assert refused == "refused" and sent == []
     assert origin == "SecurityError", "the page cannot reach the notebook around it"
 
 

@@ -79,7 +79,9 @@ def test_every_figure_has_an_alternative_text(path):
 def test_the_network_written_out_in_the_notebook_is_the_one_in_helpers():
     """Notebook 01 shows the class in full; helpers adds a width. Same names, same shapes, same answers."""
     _, code = read(paths.ROOT / "notebooks/01_train_alexnet.ipynb")
-    shown = [c.source for c in code if re.search(r"^(class (Normalise|AlexNet)|def convolution)", c.source, re.M)]
+    shown = [
+        c.source for c in code if re.search(r"^(class (Normalise|AlexNet)|def convolution)", c.source, re.M)
+    ]
     assert len(shown) == 3
     names = {"torch": torch, "nn": torch.nn}
     exec("\n".join(shown), names)

@@ -64,6 +64,25 @@ def test_the_saved_file_computes_what_pytorch_computes(
     assert float(said["iOS"]) <= max(13, float(target))
 
 
+@pytest.mark.parametrize(("target", "ending"), [("13", ".mlmodel"), ("15", ".mlpackage")])
+@pytest.mark.parametrize("is_bgr", [False, True])
+def test_scale_bias_and_colour_order_are_those_of_the_old_package(
+    model, onnx_file, drawings, tmp_path, target, ending, is_bgr
+):
+    """Network input = pixel · scale + the bias of that colour; for BGR the network sees blue first."""
+    biases = {"red_bias": -0.3, "green_bias": 0.1, "blue_bias": 0.4}
+    pixels = {"is_bgr": is_bgr, "image_scale": 1 / 200, **biases}
+    converted = convert(
+        onnx_file, minimum_ios_deployment_target=target, **CALL | {"preprocessing_args": pixels}
+    )
+    path = coreml.save(converted, tmp_path / f"a{ending}")
+    images = drawings.test_images[:20]
+    seen = images.float() / 200 + torch.tensor(list(biases.values())).view(3, 1, 1)
+    with torch.no_grad():
+        expected = model(seen.flip(1) if is_bgr else seen).softmax(1)
+    assert (coreml_runtime.load(path).probs(images) - expected).abs().max() < 1e-4
+
+
 def test_the_chapters_own_call_still_works_and_leaves_the_pixels_as_they_are(onnx_file, tmp_path):
     converted = convert(
         model=str(onnx_file),

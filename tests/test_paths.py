@@ -73,5 +73,5 @@ def test_the_mode_is_quick_unless_chosen(monkeypatch):
 
 def test_an_unknown_mode_is_refused_with_the_known_ones(monkeypatch):
     monkeypatch.setenv("CHAPTER_MODE", "fast")
-    with pytest.raises(ValueError, match="'fast'.*quick, full, smoke"):
+    with pytest.raises(ValueError, match=r"'fast'.*quick, full, smoke"):
         mode()

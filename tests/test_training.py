@@ -56,7 +56,9 @@ class InterruptAt(torch.nn.Module):
         return self.model(images)
 
 
-@pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="Ctrl-C reaches the main thread")
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="Ctrl-C reaches the main thread"
+)
 @pytest.mark.parametrize("call", [3, 10, 14])
 def test_an_interrupted_run_keeps_what_it_has_and_goes_on_as_if_nothing_had_happened(drawings, capsys, call):
     straight = TINY.model()

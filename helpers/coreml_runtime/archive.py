@@ -5,13 +5,13 @@ before memory is taken for it, and no path leads out of the package.
 """
 
 import json
-import logging
 import math
 import struct
 from pathlib import Path
 
 import numpy as np
 
+from helpers.coreml import coremltools
 from helpers.paths import shorten
 
 MAX_SPECIFICATION_BYTES = 2**31 - 1
@@ -25,34 +25,6 @@ CONVERT_AGAIN = "The file is damaged or incomplete: copy or convert it again."
 # MILBlob's storage format: a 64-byte record (magic number, data type, size, offset) per blob.
 _BLOB_RECORD = struct.Struct("<IIQQ")
 _BLOB_MAGIC = 0xDEADBEEF
-
-
-def import_coremltools():
-    """Import coremltools without its log lines.
-
-    Off a Mac it warns about each library of Apple's that it misses, and about a
-    torch that is newer than the last one it was tested with. Neither matters
-    for reading a file.
-
-    Returns:
-        The module.
-
-    Raises:
-        ImportError: coremltools is not installed.
-    """
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        import coremltools
-        import coremltools.proto.Model_pb2
-    except ImportError as error:
-        raise ImportError(
-            f"Reading a Core ML model needs coremltools ({error}). Install it with: pip install coremltools. "
-            "There is no build for Windows; use WSL there."
-        ) from error
-    finally:
-        logging.disable(before)
-    return coremltools
 
 
 class Archive:
@@ -126,7 +98,7 @@ class Archive:
 
     def _parse(self, file: Path):
         """The ``Model`` message in a file."""
-        import_coremltools()
+        coremltools()
         from coremltools.proto import Model_pb2
         from google.protobuf.message import DecodeError
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .archive import Archive, import_coremltools
+from helpers.coreml import coremltools
+
+from .archive import Archive
 from .graph import Graph, Name, Step, to_float16
 from .network import NetworkReader
 from .program import ProgramReader
@@ -90,7 +92,7 @@ class CoreMLModel:
         self.path, self.precision, self.engine = self._archive.path, precision, engine
         self.largest_difference = 0.0 if engine == "both" else None
         self.inputs = self._read_inputs()
-        self._native = import_coremltools().models.MLModel(str(path)) if engine != "torch" else None
+        self._native = coremltools().models.MLModel(str(path)) if engine != "torch" else None
         self._graph = None
         self._float16_inputs = set(self.inputs) if precision == "float16" else set()
         kind = self._archive.specification.WhichOneof("Type")

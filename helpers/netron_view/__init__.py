@@ -316,9 +316,10 @@ def _still(model: models.Model, options: dict) -> bytes | None:
     if kept or pictures.browser() is None:
         return kept
     try:
-        return pictures.draw(model, options)
+        drawn = pictures.draw(model, options)
     except PictureError:
         return None
+    return drawn if len(drawn) <= pictures.LARGEST else None
 
 
 def _caption(model: models.Model) -> str:

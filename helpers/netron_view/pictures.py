@@ -25,6 +25,9 @@ FOLDER = Path(__file__).resolve().parent / "still"
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
+LARGEST = 300_000
+"""Bytes. A larger picture, of some two hundred layers, does not go into a notebook: the outline does."""
+
 ARGUMENTS = (
     "--headless",
     "--disable-gpu",
@@ -172,11 +175,11 @@ def _fold(png: bytes) -> bytes:
     for number, part in enumerate(parts):
         sheet.paste(part, (margin + number * (width + margin), margin))
     if sheet.width > widest:  # a wide graph cannot be folded, so it is shrunk
-        sheet = sheet.resize((widest, round(sheet.height * widest / sheet.width)), Image.Resampling.LANCZOS)
+        size = (widest, round(sheet.height * widest / sheet.width))
+        sheet = sheet.resize(size, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    sheet.quantize(colors=32, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
-        buffer, "PNG", optimize=True
-    )
+    few = sheet.quantize(colors=32, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
