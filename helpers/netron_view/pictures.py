@@ -108,13 +108,17 @@ def _export(program: str, text: bytes) -> bytes:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
             address = f"http://127.0.0.1:{server.server_address[1]}/"
             command = [program, *ARGUMENTS, f"--user-data-dir={profile}", address]
             if hasattr(os, "geteuid") and os.geteuid() == 0:
                 command.insert(1, "--no-sandbox")  # Chromium refuses to run as root otherwise
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            except OSError as error:
+                server.shutdown()
+                raise PictureError(f"{program} cannot be started: {error.strerror}.") from error
             try:
                 waited = 0.0
                 while not done.wait(0.1) and process.poll() is None and waited < TIMEOUT:
