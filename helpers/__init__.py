@@ -19,3 +19,11 @@ chapter            the mode, what a notebook prints first, what it proved
 run                executes every notebook in order (``make run``)
 =================  ==========================================================
 """
+
+import os
+
+# PyTorch's CPU threads wait for each other many times in a step, and by default they
+# wait by spinning: the fastest way on an idle machine, and a very slow one as soon as
+# a browser wants one of the cores. "Passive" lets them sleep. It has to be set before
+# torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -56,7 +56,7 @@ def images(pictures, titles, *, columns: int = 10, alt: str) -> None:
     with plt.rc_context(STYLE):
         figure, axes = _grid(len(pictures), columns, 0.88)
         for axis, picture, title in zip(axes, pictures, titles, strict=False):
-            axis.imshow(picture.permute(1, 2, 0).numpy())
+            axis.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
             axis.set_title(title, fontsize=8, loc="center", pad=2)
         show(figure, alt)
 
@@ -118,8 +118,8 @@ def filters(before, after) -> None:
             axis.axis("off")
         show(
             figure,
-            "The kernels of the first convolution: random colours before training; after it, many "
-            "show an edge, a stripe or a pair of opposite colours.",
+            "The kernels of the first convolution: random colours before training; after it, "
+            "many are grey with a dark and a light side, others are of one colour.",
         )
 
 
@@ -133,12 +133,11 @@ def curves(history) -> None:
         train, test = history.column("train_accuracy"), history.column("test_accuracy")
         right.plot(epochs, train, color=SOFT, marker="o", ms=3)
         right.plot(epochs, test, color=ACCENT, marker="s", ms=3)
-        # Both labels stand at the first epoch, where the two curves are furthest apart.
-        options = {"textcoords": "offset points", "ha": "left"}
-        right.annotate(
-            "train (shifted, mirrored)", (epochs[0], train[0]), xytext=(8, -4), color="#6d8498", **options
-        )
-        right.annotate("test", (epochs[0], test[0]), xytext=(-2, 7), color=ACCENT, **options)
+        middle = len(epochs) // 2
+        for name, line, other, color in (("train", train, test, "#6d8498"), ("test", test, train, ACCENT)):
+            away = 7 if line[middle] > other[middle] else -15
+            place = {"xytext": (0, away), "textcoords": "offset points", "ha": "center"}
+            right.annotate(name, (epochs[middle], line[middle]), color=color, **place)
         right.margins(y=0.12)
         right.set(title="accuracy", xlabel="epoch")
         right.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")

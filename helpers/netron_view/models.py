@@ -15,6 +15,7 @@ import pickle
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from helpers.coreml import coremltools
 from helpers.paths import shorten
 
 KEEP_VALUES = 8
@@ -309,10 +310,9 @@ def _read_coreml(path: Path) -> Model:
 
 
 def _coreml_spec(path: Path, data: bytes):
-    from coremltools.proto import Model_pb2
     from google.protobuf.message import DecodeError
 
-    spec = Model_pb2.Model()
+    spec = coremltools().proto.Model_pb2.Model()
     try:
         spec.ParseFromString(data)
     except DecodeError as error:

@@ -44,6 +44,31 @@ ARGUMENTS = (
 TIMEOUT = 60
 """Seconds that a browser may take for one picture."""
 
+EXPORTED, SHOWN = 2.0, 1.5
+"""Pixels for one unit of Netron's drawing, whose text is 11 units high: in its export, and in the picture."""
+
+WIDTH = 860
+"""The most pixels that a picture is wide: the text column of a notebook on GitHub."""
+
+LARGEST = 300_000
+"""Bytes. A larger picture, of some two hundred layers, does not go into a notebook: the outline does."""
+
+ARGUMENTS = (
+    "--headless",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-extensions",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--no-first-run",
+    "--window-size=1200,900",
+    "--blink-settings=preferredColorScheme=1",  # light, whatever the desktop likes
+)
+
+TIMEOUT = 60
+"""Seconds that a browser may take for one picture."""
+
 SCALE = 2
 """Pixels of Netron's export for one unit of its drawing; its text is 11 units high."""
 
@@ -153,36 +178,33 @@ def _fold(png: bytes) -> bytes:
         drawn = Image.open(io.BytesIO(png)).convert("RGB")
     except (Image.DecompressionBombError, OSError) as error:
         raise PictureError(f"The picture of the graph cannot be read: {error}.") from error
+    factor = SHOWN / EXPORTED
+    smaller = (round(drawn.width * factor), round(drawn.height * factor))
+    # HAMMING does not ring: the ground stays white, and the file small.
+    drawn = drawn.resize(smaller, Image.Resampling.HAMMING)
     pixels = np.asarray(drawn.convert("L")) < 250
     rows = np.flatnonzero(pixels.any(axis=1))
     columns = np.flatnonzero(pixels.any(axis=0))
-    margin = 12 * SCALE
     if len(rows) == 0:
         raise PictureError("The picture of the graph came out empty.")
     drawn = drawn.crop((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
     ink = pixels[rows[0] : rows[-1] + 1].sum(axis=1)
     width, height = drawn.size
 
-    widest = round(WIDTH * DENSITY)
-    fitting = max(1, (widest - margin) // (width + margin))
+    margin = 18
+    fitting = max(1, (WIDTH - margin) // (width + margin))
     # as many columns as make the picture about as tall as it is wide, if they fit beside each other
     count = min(fitting, max(1, round((height / (width + margin)) ** 0.5)))
-    cuts = [
-        0,
-        *(_cut(ink, height * number // count, height // count // 6) for number in range(1, count)),
-        height,
-    ]
-    parts = [drawn.crop((0, top, width, bottom)) for top, bottom in itertools.pairwise(cuts)]
-    sheet = Image.new(
-        "RGB", (margin + count * (width + margin), 2 * margin + max(part.height for part in parts)), "white"
-    )
+    inner = [_cut(ink, height * number // count, height // count // 6) for number in range(1, count)]
+    parts = [drawn.crop((0, top, width, end)) for top, end in itertools.pairwise([0, *inner, height])]
+    sheet_size = (margin + count * (width + margin), 2 * margin + max(part.height for part in parts))
+    sheet = Image.new("RGB", sheet_size, "white")
     for number, part in enumerate(parts):
         sheet.paste(part, (margin + number * (width + margin), margin))
-    if sheet.width > widest:  # a wide graph cannot be folded, so it is shrunk
-        size = (widest, round(sheet.height * widest / sheet.width))
-        sheet = sheet.resize(size, Image.Resampling.LANCZOS)
+    if sheet.width > WIDTH:  # a wide graph cannot be folded, so it is shrunk
+        sheet = sheet.resize((WIDTH, round(sheet.height * WIDTH / sheet.width)), Image.Resampling.HAMMING)
     buffer = io.BytesIO()
-    few = sheet.quantize(colors=32, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few = sheet.quantize(colors=20, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     few.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
@@ -191,7 +213,7 @@ def _cut(ink, target: int, reach: int) -> int:
     """The row to cut at: within ``reach`` of ``target``, in the middle of rows where little is drawn."""
     first = max(0, target - reach)
     window = [int(value) for value in ink[first : target + reach]]
-    little = min(window) + 2 * SCALE  # a line more or less makes no difference
+    little = min(window) + 4  # a line more or less makes no difference
     best = min(
         (row for row, value in enumerate(window) if value <= little),
         key=lambda row: abs(first + row - target),
@@ -205,9 +227,8 @@ def _cut(ink, target: int, reach: int) -> int:
 
 
 def size(png: bytes) -> tuple[int, int]:
-    """Width and height in pixels at which a picture is to be shown."""
-    width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))
-    return round(width / DENSITY), round(height / DENSITY)
+    """Width and height of a PNG in pixels, from its first bytes."""
+    return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
 
 
 def kept(key: str) -> bytes | None:
