@@ -24,13 +24,15 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
-from helpers import chapter, checkpoints, paths, readme
+from helpers import chapter, checkpoints, netron_view, paths, readme
 from helpers.coreml import size
 from helpers.mode import mode
 from helpers.training import describe_device
 
 NOTEBOOKS = paths.ROOT / "notebooks"
 CELL_LIMIT_S = 3600
+PICTURED = ("alexnet.onnx", "AlexNet.mlpackage")
+"""The models whose graphs the notebooks show."""
 # What a cleaned notebook does not keep: it changes from machine to machine and says nothing.
 VOLATILE = "metadata.language_info.version metadata.widgets"
 
@@ -180,6 +182,12 @@ def print_table(summary: dict) -> None:
     print(f"\nRead them: {paths.shorten(paths.artifacts_dir() / 'executed')}/*.html")
 
 
+def keep_pictures() -> None:
+    """Draw the graphs that the notebooks show, for readers who have no Chromium."""
+    for name in PICTURED:
+        netron_view.save_picture(paths.artifact(name))
+
+
 def keep_measured(summary: dict) -> None:
     """Put the summary of this mode into the numbers that ship, and bring the README up to date."""
     measured = chapter.read_measured() | {mode(): {"machine": describe_device(), **summary}}
@@ -231,6 +239,8 @@ def main(arguments=None) -> int:
             save_outputs(notebook, path)
     summary = summarise(seconds)
     print_table(summary)
+    if chosen.save and not chosen.names:
+        keep_pictures()
     if chosen.measure:
         keep_measured(summary)
     return 0

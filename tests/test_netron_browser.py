@@ -230,7 +230,9 @@ def test_two_models_in_one_page(tab, quick, screenshots, tmp_path):
         opened.page.locator("iframe").nth(number - 1).scroll_into_view_if_needed()
         counts.append(nodes(opened.drawing(number)))
     assert counts == [20, 13, 20]
-    opened.page.screenshot(path=screenshots / "two.png", full_page=True)
+    opened.page.set_viewport_size({"width": 900, "height": 1100})
+    opened.page.wait_for_timeout(300)  # what was out of sight is painted again
+    opened.page.screenshot(path=screenshots / "two.png")
     heights = opened.page.evaluate(
         "[...document.querySelectorAll('iframe')].map((frame) => frame.offsetHeight)"
     )

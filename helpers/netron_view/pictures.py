@@ -48,34 +48,6 @@ EXPORTED, SHOWN = 2.0, 1.5
 """Pixels for one unit of Netron's drawing, whose text is 11 units high: in its export, and in the picture."""
 
 WIDTH = 860
-"""The most pixels that a picture is wide: the text column of a notebook on GitHub."""
-
-LARGEST = 300_000
-"""Bytes. A larger picture, of some two hundred layers, does not go into a notebook: the outline does."""
-
-ARGUMENTS = (
-    "--headless",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-extensions",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--no-first-run",
-    "--window-size=1200,900",
-    "--blink-settings=preferredColorScheme=1",  # light, whatever the desktop likes
-)
-
-TIMEOUT = 60
-"""Seconds that a browser may take for one picture."""
-
-SCALE = 2
-"""Pixels of Netron's export for one unit of its drawing; its text is 11 units high."""
-
-DENSITY = 1.5
-"""Pixels of the picture for one pixel on the screen: text of 15 pixels, and sharp on a fine screen."""
-
-WIDTH = 860
 """The most pixels on the screen that a picture is wide: the text column of a notebook on GitHub."""
 
 
