@@ -4,18 +4,20 @@ Notebook 03 introduces the export and calls ``torch.onnx.export`` itself.
 """
 
 import contextlib
+import importlib.util
 import io
 import json
 import logging
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx
 import torch
 from torch import nn
 
 from helpers import paths
-from helpers.training import Evaluation
+from helpers.training import Evaluation, check_split
 
 INPUT, OUTPUT = "image", "classLabelProbs"
 """The names in the file. Core ML and the Swift code use the same two."""
@@ -51,6 +53,7 @@ def export_onnx(model, path, *, classes, dynamo=True, batch=1, metadata=None) ->
     Raises:
         ValueError: the model is in training mode: batch norm would then be exported with
             the statistics of one batch.
+        ModuleNotFoundError: the newer exporter's package is not installed.
         onnx.checker.ValidationError: the exporter wrote an invalid file.
         OSError: the file cannot be written; an older one is then still whole.
     """
@@ -58,6 +61,12 @@ def export_onnx(model, path, *, classes, dynamo=True, batch=1, metadata=None) ->
         raise ValueError(
             "The model is in training mode, and would be exported with the batch statistics of training. "
             "Call model.eval() first."
+        )
+    if dynamo and importlib.util.find_spec("onnxscript") is None:
+        raise ModuleNotFoundError(
+            "PyTorch's newer exporter needs the package onnxscript, which is not installed. Run `make setup`, "
+            "or take the older exporter with dynamo=False.",
+            name="onnxscript",
         )
     device = next(model.parameters()).device
     example = torch.zeros(batch or 2, 3, 32, 32, device=device)
@@ -106,10 +115,20 @@ def run_onnx(path, images, labels, batch_size: int = 1000) -> Evaluation:
 
     Returns:
         The same ``Evaluation`` that ``helpers.training.evaluate`` gives, without a loss.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: images or labels of a wrong shape, dtype or range, or no ONNX file.
     """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    check_split(images, labels, "test")
+    if not Path(path).exists():
+        raise FileNotFoundError(f"There is no {paths.shorten(path)}. Export the model first.")
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common base
+        raise ValueError(f"{paths.shorten(path)} is no ONNX file, or is damaged. Export it again.") from error
     fixed = session.get_inputs()[0].shape[0]
     size = fixed if isinstance(fixed, int) else batch_size
     probs = [

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import onnx
 import pytest
@@ -65,6 +66,37 @@ def test_a_model_in_training_mode_is_refused_and_the_old_file_stays(model, tmp_p
 def test_a_folder_that_does_not_exist_is_named(model, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         export_onnx(model, tmp_path / "nowhere" / "a.onnx", classes=CLASSES)
+
+
+def test_an_exporter_that_is_not_installed_is_named_with_the_way_out(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", [])
+    monkeypatch.setattr("sys.meta_path", [])
+    monkeypatch.delitem(sys.modules, "onnxscript", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r"onnxscript, which is not installed.*dynamo=False"):
+        export_onnx(model, tmp_path / "a.onnx", classes=CLASSES)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda images: images.float() / 255, "torch.uint8 from 0 to 255"),
+        (lambda images: images[:, :, :16, :16], "N×3×32×32"),
+        (lambda images: images.permute(0, 2, 3, 1), "channels last"),
+    ],
+)
+def test_images_of_the_wrong_kind_are_named(model, drawings, tmp_path, change, message):
+    export_onnx(model, tmp_path / "a.onnx", classes=CLASSES, dynamo=False)
+    with pytest.raises(ValueError, match=message):
+        run_onnx(tmp_path / "a.onnx", change(drawings.test_images[:4]), drawings.test_labels[:4])
+
+
+def test_a_file_that_cannot_be_run_is_named(drawings, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no .*gone\.onnx"):
+        run_onnx(tmp_path / "gone.onnx", drawings.test_images, drawings.test_labels)
+    (tmp_path / "bad.onnx").write_bytes(b"not a model")
+    with pytest.raises(ValueError, match=r"bad\.onnx is no ONNX file"):
+        run_onnx(tmp_path / "bad.onnx", drawings.test_images, drawings.test_labels)
 
 
 def test_exporting_changes_nothing_in_the_model(model, tmp_path):
