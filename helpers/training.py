@@ -227,8 +227,9 @@ class History:
             (0 to 1) and ``seconds`` (training and test together).
         steps: training steps done so far.
         finished: False when the run was interrupted.
-        state: ``{"optimizer": …, "scheduler": …}`` as their ``state_dict()``; with
-            ``fit(..., resume=history)`` an interrupted run goes on where it stopped.
+        state: ``{"optimizer": …, "scheduler": …}`` as their ``state_dict()``, and the ``"row"`` of an
+            epoch that was trained and not yet tested; with ``fit(..., resume=history)`` an
+            interrupted run goes on where it stopped.
     """
 
     recipe: Recipe
@@ -397,22 +398,25 @@ def fit(model, data, recipe: Recipe, *, device=None, resume: History | None = No
         optimizer.load_state_dict(history.state["optimizer"])
         scheduler.load_state_dict(history.state["scheduler"])
     shown = _Progress(progress, recipe)
+    row = history.state["row"] if history.state else None
     try:
         with _explain_memory(recipe):
-            while history.steps < recipe.epochs * batches.steps:
-                row = _train_epoch(model, batches, optimizer, scheduler, history, precision, shown)
+            while len(history.rows) < recipe.epochs:
+                row = row or _train_epoch(model, batches, optimizer, scheduler, history, precision, shown)
+                started = time.perf_counter()
                 result = evaluate(model, data.test_images, data.test_labels, precision=precision)
                 row["test_accuracy"] = result.accuracy
-                row["seconds"] = time.perf_counter() - row.pop("started")
+                row["seconds"] += time.perf_counter() - started
                 history.rows.append(row)
                 shown.epoch(row)
+                row = None
         history.finished = True
     except KeyboardInterrupt:
         shown.say(
             f"interrupted after {history.steps} of {recipe.epochs * batches.steps} steps: the model keeps what it "
             "has learnt; fit(..., resume=history) goes on"
         )
-    history.state = {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+    history.state = {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict(), "row": row}
     model.eval()
     return history
 
@@ -471,7 +475,7 @@ def _train_epoch(model, batches, optimizer, scheduler, history, precision, shown
         "learning_rate": scheduler.get_last_lr()[0],
         "train_loss": losses[first_step:].mean().item(),
         "train_accuracy": (correct / seen).item(),
-        "started": started,
+        "seconds": time.perf_counter() - started,
     }
 
 

@@ -1,5 +1,4 @@
 import _thread
-import threading
 from dataclasses import replace
 
 import pytest
@@ -43,36 +42,39 @@ def test_making_a_model_leaves_the_global_random_state_alone():
 
 
 class InterruptAt(torch.nn.Module):
-    """Passes everything on, and presses Ctrl-C in the given call."""
+    """Passes everything on, and presses Ctrl-C in the given call, counted while training or while testing."""
 
-    def __init__(self, model, call):
+    def __init__(self, model, call, while_training):
         super().__init__()
-        self.model, self.call, self.calls = model, call, 0
+        self.model, self.call, self.while_training, self.calls = model, call, while_training, 0
 
     def forward(self, images):
-        self.calls += self.training
-        if self.training and self.calls == self.call:
-            _thread.interrupt_main()
+        if self.training == self.while_training:
+            self.calls += 1
+            if self.calls == self.call:
+                _thread.interrupt_main()
         return self.model(images)
 
 
-@pytest.mark.skipif(
-    threading.current_thread() is not threading.main_thread(), reason="Ctrl-C reaches the main thread"
+@pytest.mark.parametrize(
+    ("call", "while_training"), [(3, True), (10, True), (14, True), (1, False), (2, False)]
 )
-@pytest.mark.parametrize("call", [3, 10, 14])
-def test_an_interrupted_run_keeps_what_it_has_and_goes_on_as_if_nothing_had_happened(drawings, capsys, call):
+def test_an_interrupted_run_keeps_what_it_has_and_goes_on_as_if_nothing_had_happened(
+    drawings, capsys, call, while_training
+):
     straight = TINY.model()
-    fit(straight, drawings, TINY, progress=False)
+    expected = fit(straight, drawings, TINY, progress=False)
 
-    model = InterruptAt(TINY.model(), call)
+    model = InterruptAt(TINY.model(), call, while_training)
     history = fit(model, drawings, TINY)
     assert not history.finished
-    assert 0 < history.steps < 20
+    assert 0 < history.steps <= 20
     assert f"interrupted after {history.steps} of 20 steps" in capsys.readouterr().out
     fit(model, drawings, TINY, resume=history, progress=False)
     assert history.finished
     assert history.steps == 20
     assert torch.equal(weights(model), weights(straight))
+    assert history.column("test_accuracy") == expected.column("test_accuracy")
 
 
 def test_a_history_of_another_recipe_or_a_finished_one_is_not_resumed(drawings):
