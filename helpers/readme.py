@@ -49,7 +49,7 @@ def the_numbers() -> str:
             rows.append([f"`{name}`", f"{one['test_accuracy']:.2%}", seconds])
     text = _table(["mode", f"right, of 10,000 test images ({one['source']})", "all of notebook 01"], rows)
     rows = []
-    for file, agreement in measured["full"]["parity"].items():
+    for file, agreement in measured.get("full", {}).get("parity", {}).items():
         rows.append([file, f"{agreement['max_abs_diff']:.1e}", f"{agreement['same_labels']:,} of 10,000"])
     return (
         text

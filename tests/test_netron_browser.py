@@ -26,6 +26,7 @@ from test_netron_view import FORMATS, HOSTILE, Net, hostile_model, model_files
 
 from helpers import netron_view
 from helpers.netron_view import models, pictures
+from helpers.paths import ROOT
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
 pytestmark = pytest.mark.skipif(pictures.browser() is None, reason="no Chromium on this machine")
@@ -479,3 +480,65 @@ def test_an_untrusted_notebook_has_the_picture(lab, output, tab, screenshots):
     assert shown.locator("img").get_attribute("alt").startswith("Graph of new.onnx")
     assert "still picture" in shown.inner_text()
     assert "display:" not in shown.inner_text(), "the style is gone, and is not shown as text"
+
+
+# --- The notebooks that ship
+
+
+SAVED = ("03_export_to_onnx", "04_convert_to_coreml")
+
+
+def scroll_to_the_graph(opened):
+    """Scroll down to the output with the graph: JupyterLab renders only what is near the window."""
+    outputs = opened.page.locator(".jp-OutputArea-output").filter(
+        has=opened.page.locator("iframe, img[alt^='Graph of']")
+    )
+    opened.page.mouse.move(550, 500)
+    for _ in range(80):
+        if outputs.count():
+            outputs.first.scroll_into_view_if_needed()
+            return outputs.first
+        opened.page.mouse.wheel(0, 500)
+        opened.page.wait_for_timeout(150)
+    raise AssertionError("no graph in the notebook")
+
+
+@pytest.mark.parametrize("name", SAVED)
+@pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "untrusted"])
+def test_the_saved_notebook_shows_its_graph_in_jupyterlab(lab, tab, screenshots, name, trusted):
+    saved = nbformat.read(ROOT / f"notebooks/{name}.ipynb", as_version=4)
+    if trusted:
+        notary = nbformat.sign.NotebookNotary(data_dir=str(lab["data"]))
+        notary.sign(saved)
+        notary.store.close()
+    file = f"{name}-{'trusted' if trusted else 'untrusted'}.ipynb"
+    nbformat.write(saved, lab["work"] / file)
+    opened = tab()
+    open_in_lab(lab, opened, file)
+    shown = scroll_to_the_graph(opened)
+    if trusted:
+        frame = shown.locator("iframe").element_handle().content_frame()
+        frame.wait_for_selector("html[data-state=drawn]", timeout=PROMPT)
+        assert nodes(frame) >= 20
+        assert not shown.locator("img").is_visible()
+    else:
+        assert shown.locator("iframe").count() == 0
+        assert shown.locator("img").is_visible()
+    opened.page.screenshot(path=screenshots / f"{file}.png")
+    assert not [url for url in opened.outside if not url.startswith((lab["url"], "ws"))]
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_the_saved_notebook_shows_its_graph_as_a_page_without_network(tab, screenshots, tmp_path, name):
+    from nbconvert import HTMLExporter
+
+    body, _ = HTMLExporter(mathjax_url="", require_js_url="").from_filename(ROOT / f"notebooks/{name}.ipynb")
+    (tmp_path / "page.html").write_text(body, "utf-8")
+    opened = tab()
+    opened.context.set_offline(True)
+    opened.open(tmp_path / "page.html")
+    opened.page.locator("iframe").first.scroll_into_view_if_needed()
+    frame = opened.drawing()
+    opened.page.screenshot(path=screenshots / f"{name}-page.png")
+    assert state(frame) == "drawn" and nodes(frame) >= 20
+    assert opened.outside == []
