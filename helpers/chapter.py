@@ -49,9 +49,6 @@ def begin(notebook: str, *packages: str) -> None:
     print(f"mode      {mode()} ({MEANING[mode()]})")
     print(f"device    {describe_device()}")
     print(f"versions  {', '.join(versions)}")
-    measured = read_measured().get(mode(), {})
-    if notebook in measured.get("seconds", {}):
-        print(f"time      {in_words(measured['seconds'][notebook])} on {measured['machine']}")
 
 
 def in_words(seconds: float) -> str:

@@ -1,10 +1,12 @@
-"""Write the README's tables and its picture: ``python -m helpers.readme``.
+"""Write the README's tables and picture, and the notebooks' times: ``python -m helpers.readme``.
 
 A table stands between ``<!-- NAME -->`` and ``<!-- end NAME -->`` and is written
 by the function of that name below. Nothing between the two is typed by hand.
 """
 
 import re
+
+import nbformat
 
 from helpers import chapter, paths
 
@@ -78,11 +80,36 @@ def filled(text: str) -> str:
     return text
 
 
+def takes(notebook: str) -> str:
+    """The line in a notebook's head that says how long it takes."""
+    measured = chapter.read_measured()
+    times = [
+        f"{chapter.in_words(one['seconds'][notebook])} in `{name}` mode"
+        for name, one in measured.items()
+        if notebook in one["seconds"]
+    ]
+    machine = measured["quick"]["machine"] if "quick" in measured else "no machine yet"
+    return f"| **It takes** | {', '.join(times)} ({machine}); not yet measured on a GPU |"
+
+
+def with_time(source: str, notebook: str) -> str:
+    """The first cell of a notebook with that line, as the last one of its table."""
+    lines = [line for line in source.splitlines() if not line.startswith("| **It takes**")]
+    last = max(place for place, line in enumerate(lines) if line.startswith("|"))
+    return "\n".join([*lines[: last + 1], takes(notebook), *lines[last + 1 :]])
+
+
 def update() -> None:
-    """Write the README's tables anew."""
+    """Write the README's tables and the times in the notebooks' heads anew."""
     text = filled(README.read_text(encoding="utf-8"))
     with paths.replacing(README) as temporary:
         temporary.write_text(text, encoding="utf-8")
+    for name in chapter.NOTEBOOKS:
+        path = paths.ROOT / "notebooks" / f"{name}.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells[0].source = with_time(notebook.cells[0].source, name)
+        with paths.replacing(path) as temporary:
+            nbformat.write(notebook, temporary)
 
 
 def draw_road(path=ROAD) -> None:

@@ -120,7 +120,16 @@ def test_it_imports_nothing_it_does_not_use(path):
 def test_the_readme_says_what_was_measured():
     text = readme.README.read_text(encoding="utf-8")
     assert readme.filled(text) == text, "run: python -m helpers.readme"
-    assert "80." in readme.the_numbers() or "8" in readme.the_numbers()
+    full = chapter.read_measured()["full"]
+    assert f"{full['test_accuracy']:.2%}" in text
+    assert f"{full['parity']['AlexNet.mlpackage']['max_abs_diff']:.1e}" in text
+
+
+@every_notebook
+def test_its_head_says_how_long_it_takes(path):
+    head = read(path)[0][0].source
+    assert readme.with_time(head, path.stem) == head, "run: python -m helpers.readme"
+    assert re.search(r"\d+ (seconds|minutes) in `quick` mode, \d+ (seconds|minutes) in `full` mode", head)
 
 
 def test_a_readme_without_a_place_for_its_table_is_an_error():
