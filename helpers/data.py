@@ -258,6 +258,8 @@ def _fetch_and_check(url: str, folder: Path) -> CIFAR10:
     import torchvision
     from tqdm.auto import tqdm
 
+    # An interruption can leave tqdm's lock held for good; with a new one the next download does not wait for it.
+    tqdm.set_lock(threading.RLock())
     archive = folder / "cifar-10-python.tar.gz"
     title = f"CIFAR-10 from {urlsplit(url).hostname}"
     with (

@@ -575,3 +575,15 @@ def test_the_real_cifar10(capsys, monkeypatch):
         "CIFAR-10: 50,000 training and 10,000 test images, 32×32 pixels, 10 classes, "
         "read from CIFAR10_ROOT.\n"
     )
+
+
+def test_a_download_goes_on_after_an_interruption_that_left_the_bars_lock_held(root, mirrors):
+    from tqdm.auto import tqdm
+
+    tqdm.get_lock().acquire()  # as an interruption between acquire and release leaves it
+    mirrors("good")
+    loaded = []
+    thread = threading.Thread(target=lambda: loaded.append(data.load_cifar10()), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert len(loaded) == 1
