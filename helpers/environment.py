@@ -80,11 +80,8 @@ def check_python():
 
 def wanted_stamp():
     """What a complete .venv was made from: the pins, in one number."""
-    digest = hashlib.sha256()
-    for name in ("requirements.txt", "pyproject.toml"):
-        with open(os.path.join(ROOT, name), "rb") as file:
-            digest.update(file.read())
-    return digest.hexdigest()
+    with open(os.path.join(ROOT, "requirements.txt"), "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def venv_version():
@@ -115,7 +112,7 @@ def why_incomplete():
     except (OSError, ValueError):
         return "an installation was broken off; making it again"
     if stamp != wanted_stamp():
-        return "requirements.txt or pyproject.toml has changed; making it again"
+        return "requirements.txt has changed; making it again"
     compare = [VENV_PYTHON, "-c", COMPARE, os.path.join(ROOT, "requirements.txt")]
     result = subprocess.run(compare, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/")
     if result.returncode or result.stdout.strip():
