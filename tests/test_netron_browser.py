@@ -511,6 +511,8 @@ def test_the_saved_notebook_shows_its_graph_in_jupyterlab(lab, tab, screenshots,
         notary = nbformat.sign.NotebookNotary(data_dir=str(lab["data"]))
         notary.sign(saved)
         notary.store.close()
+    else:
+        saved.cells[0].source += "\nWith one line more it is another notebook, which nobody has signed."
     file = f"{name}-{'trusted' if trusted else 'untrusted'}.ipynb"
     nbformat.write(saved, lab["work"] / file)
     opened = tab()
