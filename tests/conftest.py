@@ -19,3 +19,22 @@ def drawings():
     from helpers.drawings import make_drawings
 
     return CIFAR10(*make_drawings(train=1000, test=500), source="drawings")
+
+
+@pytest.fixture(scope="session")
+def sharp_model():
+    """A small AlexNet whose batch norm has seen something and whose answers are far from uniform.
+
+    Comparing near-uniform probabilities would prove nothing.
+    """
+    import torch
+
+    from helpers.model import AlexNet
+
+    torch.manual_seed(0)
+    model = AlexNet(width=0.25).train()
+    with torch.no_grad():
+        for _ in range(5):
+            model(torch.rand(64, 3, 32, 32) * torch.rand(64, 3, 1, 1))
+        model.classifier[-1].weight *= 300
+    return model.eval()

@@ -18,14 +18,8 @@ CALL = {
 
 
 @pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(0)
-    model = AlexNet(width=0.25).train()
-    with torch.no_grad():
-        for _ in range(5):
-            model(torch.rand(64, 3, 32, 32) * torch.rand(64, 3, 1, 1))
-        model.classifier[-1].weight *= 300
-    return model.eval()
+def model(sharp_model):
+    return sharp_model
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["dynamo", "torchscript"])

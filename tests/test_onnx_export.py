@@ -5,7 +5,6 @@ import onnx
 import pytest
 import torch
 
-from helpers.model import AlexNet
 from helpers.onnx_export import INPUT, OUTPUT, compare, export_onnx, run_onnx
 from helpers.training import Evaluation, evaluate
 
@@ -13,15 +12,8 @@ CLASSES = list("abcdefghij")
 
 
 @pytest.fixture(scope="module")
-def model():
-    """A network whose answers differ from picture to picture, and whose batch norm has seen something."""
-    torch.manual_seed(0)
-    model = AlexNet(width=0.25).train()
-    with torch.no_grad():
-        for _ in range(5):
-            model(torch.rand(64, 3, 32, 32) * torch.rand(64, 3, 1, 1))
-        model.classifier[-1].weight *= 300
-    return model.eval()
+def model(sharp_model):
+    return sharp_model
 
 
 @pytest.mark.parametrize("dynamo", [True, False])
