@@ -145,8 +145,8 @@ def pip_install(*arguments):
     text = "\n".join(lines)
     if "No space left on device" in text or "Errno 28" in text:
         stop(
-            "The disk is full: %.1f GB are left in %s, and the packages take about 6 GB on Linux and 2 GB on "
-            "macOS. Free some space, then run the same command again." % (free_gb(), ROOT)
+            "The disk is full: %.1f GB are left in %s, and the packages take about 6 GB on Linux. "
+            "Free some space, then run the same command again." % (free_gb(), ROOT)
         )
     if re.search(r"NewConnectionError|NameResolutionError|Max retries|ReadTimeout|ConnectionError", text):
         stop(

@@ -10,10 +10,13 @@ from helpers.mode import mode
 def test_a_file_is_replaced_whole(tmp_path):
     target = tmp_path / "weights.pth"
     target.write_text("old")
-    with paths.replacing(target) as temporary:
-        temporary.write_text("new")
-        assert target.read_text() == "old"
-        assert temporary.suffix == ".pth"
+    with target.open() as reader:
+        with paths.replacing(target) as temporary:
+            temporary.write_text("new")
+            assert target.read_text() == "old"
+            assert temporary.suffix == ".pth"
+        # Replaced in one step, not written over: whoever is reading the old file reads it to its end.
+        assert reader.read() == "old"
     assert target.read_text() == "new"
     assert os.listdir(tmp_path) == ["weights.pth"]
 
