@@ -7,6 +7,7 @@ module imports what it needs itself. From the bottom of the road to the top:
 paths              where data, artifacts and shipped weights live
 mode               how long the road may take: the one reader of CHAPTER_MODE
 environment        makes ``.venv`` and checks it
+quiet              keeps talkative converters quiet
 figures            one style for every figure
 drawings           ten drawn classes for a machine with no data and no network
 data               CIFAR-10: find, download, verify, hold in memory
@@ -14,10 +15,10 @@ model              AlexNet for 32×32 images, its normalisation inside
 training           Recipe, fit(), evaluate(), History
 checkpoints        the two ways to save and load, and the one that ships
 onnx_export        PyTorch → ONNX, with the proof that the numbers agree
+coreml_runtime     runs a saved Core ML model on any operating system
 coreml             what a Core ML model needs on the phone: names and metadata
 netron_view        a Netron graph inside a notebook, with no server
 onnx_coreml        ONNX → Core ML
-coreml_runtime     runs a saved Core ML model on any operating system
 chapter            what a notebook prints first, what it proved
 readme             fills the README's tables from what was measured
 run                executes every notebook in order (``make run``)

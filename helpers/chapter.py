@@ -23,7 +23,7 @@ NOTEBOOKS = {
 }
 """Every notebook, in order, and what it is for in a few words."""
 
-MEASURED = paths.PRETRAINED / "measured.json"
+MEASURED = paths.MEASURED / "notebooks.json"
 """What the saved notebooks measured, mode by mode; ``make notebooks`` writes it."""
 
 _current = None

@@ -1,44 +1,16 @@
 """What a Core ML model needs on the phone: fixed names, metadata, a look at what is inside.
 
-Notebook 04 introduces it. coremltools is imported when it is first used, and
-quietly: outside macOS it prints ten lines about parts that only a Mac has.
+Notebook 04 introduces it. coremltools is imported when it is first used.
 """
 
-import contextlib
-import io
-import logging
 import shutil
-import warnings
 from pathlib import Path
 
 from helpers import paths
+from helpers.quiet import coremltools
 
 LABEL, PROBABILITIES = "classLabel", "classLabelProbs"
 """The outputs of every classifier here, in both formats: the text, and text → probability."""
-
-
-def coremltools():
-    """Import coremltools without its notes about untested versions and missing Mac parts.
-
-    Returns:
-        The module.
-
-    Raises:
-        ImportError: coremltools is not installed.
-    """
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            import coremltools as ct
-    except ImportError as error:
-        raise ImportError(
-            f"Core ML files need coremltools ({error}). Run `make setup`. There is no build for Windows: use WSL there."
-        ) from error
-    finally:
-        logging.disable(before)
-    return ct
 
 
 def name_outputs(model):

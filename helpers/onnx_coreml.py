@@ -5,15 +5,12 @@ added here is what an app needs around them: an image as the input, pixel
 preprocessing, class labels, and the same names in both formats.
 """
 
-import contextlib
-import io
-import logging
-import warnings
 from pathlib import Path
 
 import onnx
 
 from helpers import coreml, paths
+from helpers.quiet import coremltools, quiet
 
 PREPROCESSING = {
     "is_bgr": False,
@@ -72,7 +69,7 @@ def convert(
     name = proto.graph.input[0].name
     shape = _shape(proto.graph.input[0])
 
-    ct = coreml.coremltools()
+    ct = coremltools()
     # Core ML Tools adds an output called classLabel…; the tensor inside needs another name.
     inside = "probabilities" if labels else proto.graph.output[0].name
     if labels:
@@ -106,7 +103,7 @@ def convert(
         options["classifier_config"] = ct.ClassifierConfig(
             labels, predicted_feature_name=predicted_feature_name, predicted_probabilities_output=inside
         )
-    with _quiet():
+    with quiet():
         from onnx2coreml.converter import Converter
 
         mil = Converter().to_mil(proto, target=options["minimum_deployment_target"])
@@ -233,17 +230,3 @@ def _rename_tensor(proto, old: str, new: str) -> None:
     for value in (*proto.graph.output, *proto.graph.value_info):
         if value.name == old:
             value.name = new
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Keep progress bars and version notes out of the notebook; errors stay errors."""
-    logger = logging.getLogger("coremltools")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -3,12 +3,8 @@
 Notebook 03 introduces the export and calls ``torch.onnx.export`` itself.
 """
 
-import contextlib
 import importlib.util
-import io
 import json
-import logging
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +13,7 @@ import torch
 from torch import nn
 
 from helpers import paths
+from helpers.quiet import quiet
 from helpers.training import Evaluation, check_split
 
 INPUT, OUTPUT = "image", "classLabelProbs"
@@ -88,20 +85,6 @@ def export_onnx(model, path, *, classes, dynamo=True, batch=1, metadata=None) ->
         onnx.checker.check_model(proto, full_check=True)
         onnx.save(proto, str(temporary))
     return proto
-
-
-@contextlib.contextmanager
-def quiet():
-    """Keep the exporters' progress messages and deprecation notes out of the notebook; errors stay."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def run_onnx(path, images, labels, batch_size: int = 1000) -> Evaluation:

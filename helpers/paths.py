@@ -18,6 +18,10 @@ PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 """The checkpoint that ships with the project. Never written by a notebook."""
 
 
+MEASURED = Path(__file__).resolve().parent / "measured"
+"""The measured numbers that ship with the project; README and notebooks show them. Only scripts write here."""
+
+
 def data_dir() -> Path:
     """The folder that holds ``cifar-10-batches-py/``: ``CHAPTER_DATA``, else ``data/``.
 

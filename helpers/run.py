@@ -4,7 +4,7 @@
 ``artifacts/executed/``, and a table of what was measured to
 ``artifacts/summary.json``. With ``--save`` (``make notebooks``) the outputs also
 go back into ``notebooks/``, cleaned so that two builds differ only where numbers
-do; with ``--measure`` the summary goes into ``helpers/pretrained/measured.json``,
+do; with ``--measure`` the summary goes into ``helpers/measured/notebooks.json``,
 from which the README and the notebooks take every time and accuracy they state;
 with ``--ship`` the checkpoint that notebook 01 trained becomes the shipped one.
 """

@@ -21,11 +21,12 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from helpers import coreml, coreml_runtime
+from helpers import coreml_runtime
 from helpers.coreml_runtime import graph
 from helpers.model import AlexNet
+from helpers.quiet import coremltools
 
-ct = coreml.coremltools()
+ct = coremltools()
 mb = ct.converters.mil.Builder
 datatypes = ct.models.datatypes
 NeuralNetworkBuilder = ct.models.neural_network.NeuralNetworkBuilder

@@ -5,7 +5,8 @@ import torch
 from helpers import coreml, coreml_runtime
 from helpers.model import AlexNet
 from helpers.onnx_coreml import convert
-from helpers.onnx_export import export_onnx, quiet
+from helpers.onnx_export import export_onnx
+from helpers.quiet import quiet
 from helpers.training import evaluate
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.coreml import coremltools
 from helpers.paths import shorten
+from helpers.quiet import coremltools
 
 MAX_SPECIFICATION_BYTES = 2**31 - 1
 """Protocol buffers cannot be larger than this, so a larger file is no model."""

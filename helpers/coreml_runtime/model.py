@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from helpers.coreml import coremltools
+from helpers.quiet import coremltools
 
 from .archive import Archive
 from .graph import Graph, Name, Step, to_float16

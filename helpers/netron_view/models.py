@@ -15,8 +15,8 @@ import pickle
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from helpers.coreml import coremltools
 from helpers.paths import shorten
+from helpers.quiet import coremltools
 
 KEEP_VALUES = 8
 """Tensors of at most this many values stay in: shapes to reshape to, scalars, a mean per colour channel."""
