@@ -5,7 +5,7 @@ MODE ?= quick
 IN_VENV = .venv/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run lab test notebooks lint clean
+.PHONY: help setup run lab test proof bench notebooks lint clean
 
 help: ## list these commands
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
@@ -21,6 +21,12 @@ lab: setup ## open JupyterLab at the first notebook
 
 test: setup ## run all tests, the notebooks among them
 	@OMP_NUM_THREADS=1 $(IN_VENV)python -m pytest -n 2 --dist loadfile -p tests.scratch --nbval-lax --nbval-current-env --nbval-cell-timeout 180
+
+proof: setup ## prove at length what `make test` samples, and write the tables in helpers/measured
+	@OMP_NUM_THREADS=1 $(IN_VENV)python -m tests.proof
+
+bench: setup ## time the training against a beginner's loop, five seeds each (hours; goes on where it stopped)
+	@$(IN_VENV)python -m helpers.bench
 
 notebooks: setup ## run all notebooks (quick, for its times, then full) and save their outputs
 	@CHAPTER_MODE=quick $(IN_VENV)python -m helpers.run --measure

@@ -57,7 +57,7 @@ def in_words(seconds: float) -> str:
 
 
 def read_measured() -> dict:
-    """The numbers that ship with the project: mode → ``machine``, ``seconds`` and the rest of a summary."""
+    """The numbers that ship with the project: mode → ``seconds`` and ``machines`` by notebook, and the rest of a summary."""
     return json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.exists() else {}
 
 
@@ -70,8 +70,23 @@ def show_map() -> None:
         times = [measured[name]["seconds"].get(notebook) for name in modes]
         columns = "".join(f"{'–' if time is None else in_words(time):>12}" for time in times)
         print(f"{notebook:<22} {purpose:<56}{columns}")
-    for name in modes:
-        print(f"{name}: measured on {measured[name]['machine']}")
+    for machine, where in measured_on(measured).items():
+        print(f"measured on {machine}{': ' + where if where else ''}")
+
+
+def measured_on(measured: dict) -> dict[str, str]:
+    """The machines that the times come from, each with its notebooks (in all modes) by number; "" for all of them.
+
+    Args:
+        measured: what ``read_measured`` returns.
+    """
+    machines: dict[str, set[str]] = {}
+    for one in measured.values():
+        for notebook, machine in one["machines"].items():
+            machines.setdefault(machine, set()).add(notebook[:2])
+    if len(machines) == 1:
+        return dict.fromkeys(machines, "")
+    return {machine: "notebooks " + ", ".join(sorted(numbers)) for machine, numbers in machines.items()}
 
 
 def record(**measured) -> None:

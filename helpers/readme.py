@@ -36,8 +36,9 @@ def the_map() -> str:
         rows.append([f"[`{notebook}`](notebooks/{notebook}.ipynb)", purpose])
         rows[-1] += ["–" if time is None else chapter.in_words(time) for time in times]
     head = ["notebook", "you learn to", *(f"CPU, {name}" for name in modes)]
-    machines = {measured[name]["machine"] for name in modes}
-    return _table(head, rows) + f"\n\nMeasured on: {'; '.join(sorted(machines))}. Not yet measured on a GPU."
+    machines = chapter.measured_on(measured).items()
+    words = "; ".join(f"{machine} ({where})" if where else machine for machine, where in machines)
+    return _table(head, rows) + f"\n\nMeasured on: {words}. Not yet measured on a GPU."
 
 
 def the_numbers() -> str:
@@ -88,8 +89,8 @@ def takes(notebook: str) -> str:
         for name, one in measured.items()
         if notebook in one["seconds"]
     ]
-    machine = measured["quick"]["machine"] if "quick" in measured else "no machine yet"
-    return f"| **It takes** | {', '.join(times)} ({machine}); not yet measured on a GPU |"
+    machines = {one["machines"][notebook] for one in measured.values() if notebook in one["machines"]}
+    return f"| **It takes** | {', '.join(times)} ({'; '.join(sorted(machines))}); not yet measured on a GPU |"
 
 
 def with_time(source: str, notebook: str) -> str:

@@ -124,7 +124,7 @@ def save_outputs(notebook, path) -> None:
 
 def summarise(seconds: dict[str, float]) -> dict:
     """Gather what the notebooks recorded, and write ``artifacts/summary.json``."""
-    results = chapter.results()
+    results = {name: found for name, found in chapter.results().items() if name in seconds}
     merged = {key: value for recorded in results.values() for key, value in recorded.items()}
     folder = paths.artifacts_dir()
     skipped = {"executed", "results", "scratch", "summary.json"}
@@ -189,8 +189,18 @@ def keep_pictures() -> None:
 
 
 def keep_measured(summary: dict) -> None:
-    """Put the summary of this mode into the numbers that ship, and bring the README up to date."""
-    measured = chapter.read_measured() | {mode(): {"machine": describe_device(), **summary}}
+    """Put the summary of this mode into the numbers that ship, and bring the README up to date.
+
+    A run of some notebooks only replaces what these measured.
+    """
+    measured = chapter.read_measured()
+    everything = set(summary["seconds"]) >= set(chapter.NOTEBOOKS)
+    kept = {} if everything else measured.get(mode(), {})
+    fresh = {key: value for key, value in summary.items() if value is not None}
+    fresh["machines"] = dict.fromkeys(summary["seconds"], describe_device())
+    for key in ("machines", "seconds", "files"):
+        fresh[key] = kept.get(key, {}) | fresh[key]
+    measured[mode()] = kept | fresh
     with paths.replacing(chapter.MEASURED) as temporary:
         temporary.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     readme.update()

@@ -76,6 +76,25 @@ def test_saving_keeps_outputs_and_two_builds_are_the_same(folder):
     assert [path.name for path in folder.glob("*") if path.is_file()] == ["00_hello.ipynb"]
 
 
+def test_measuring_one_notebook_keeps_what_the_others_measured(folder, monkeypatch):
+    measured = paths.artifact("measured.json")
+    monkeypatch.setattr(chapter, "MEASURED", measured)
+    monkeypatch.setattr(run.readme, "update", lambda: None)
+    old = {
+        "seconds": {"00_hello": 5.0, "01_result": 7.0},
+        "files": {"a.pth": 1},
+        "test_accuracy": 0.5,
+        "source": "x",
+    }
+    old["machines"] = {"00_hello": "another", "01_result": "another"}
+    measured.write_text(json.dumps({"quick": old}))
+    assert run.main(["--measure", "00"]) == 0
+    new = json.loads(measured.read_text())["quick"]
+    assert new["seconds"]["01_result"] == 7.0 and new["seconds"]["00_hello"] != 5.0
+    assert new["machines"]["01_result"] == "another" != new["machines"]["00_hello"]
+    assert (new["test_accuracy"], new["files"]["a.pth"]) == (0.5, 1)
+
+
 def test_a_name_that_fits_no_notebook_is_named(folder, capsys):
     assert run.main(["99"]) == 2
     assert "starts with 99" in capsys.readouterr().err
