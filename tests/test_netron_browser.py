@@ -494,12 +494,15 @@ def scroll_to_the_graph(opened):
         has=opened.page.locator("iframe, img[alt^='Graph of']")
     )
     opened.page.mouse.move(550, 500)
-    for _ in range(80):
-        if outputs.count():
-            outputs.first.scroll_into_view_if_needed()
-            return outputs.first
-        opened.page.mouse.wheel(0, 500)
-        opened.page.wait_for_timeout(150)
+    for _ in range(4):  # on a busy machine the window can pass the graph before it is rendered
+        for _ in range(80):
+            if outputs.count():
+                outputs.first.scroll_into_view_if_needed()
+                return outputs.first
+            opened.page.mouse.wheel(0, 500)
+            opened.page.wait_for_timeout(150)
+        opened.page.mouse.wheel(0, -100_000)
+        opened.page.wait_for_timeout(1000)
     raise AssertionError("no graph in the notebook")
 
 
