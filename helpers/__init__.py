@@ -13,6 +13,7 @@ drawings           ten drawn classes for a machine with no data and no network
 data               CIFAR-10: find, download, verify, hold in memory
 model              AlexNet for 32×32 images, its normalisation inside
 training           Recipe, fit(), evaluate(), History
+calibration        what a probability is worth: temperature, threshold
 checkpoints        the two ways to save and load, and the one that ships
 onnx_export        PyTorch → ONNX, with the proof that the numbers agree
 coreml_runtime     runs a saved Core ML model on any operating system

@@ -20,6 +20,7 @@ ORDER = [
     "data",
     "model",
     "training",
+    "calibration",
     "checkpoints",
     "onnx_export",
     "coreml_runtime",
