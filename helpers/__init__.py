@@ -9,6 +9,7 @@ mode               how long the road may take: the one reader of CHAPTER_MODE
 environment        makes ``.venv`` and checks it
 quiet              keeps talkative converters quiet
 figures            one style for every figure
+camera             what a camera does to a picture: blur, noise, light, distance
 drawings           ten drawn classes for a machine with no data and no network
 data               CIFAR-10: find, download, verify, hold in memory
 model              AlexNet for 32×32 images, its normalisation inside

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 import torch.nn.functional as F
 
+from helpers import camera
 from helpers.mode import mode
 from helpers.model import AlexNet
 from helpers.paths import replacing
@@ -43,6 +44,8 @@ class Recipe:
             2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU").
         width: multiplies every layer's channels (see ``AlexNet``).
         batch_norm: see ``AlexNet``.
+        augment: ``"camera"`` makes the batches look as cameras might have taken them
+            (``helpers.camera.imitate``, notebook 06); empty leaves them alone.
         seed: decides the first weights, the order of the images and every crop.
     """
 
@@ -58,6 +61,7 @@ class Recipe:
     flip: bool = True
     width: float = 1.0
     batch_norm: bool = True
+    augment: str = ""
     seed: int = 0
 
     @classmethod
@@ -69,6 +73,11 @@ class Recipe:
     def full(cls) -> "Recipe":
         """The recipe of the shipped checkpoint."""
         return cls(name="full", epochs=28, crop_padding=4)
+
+    @classmethod
+    def camera(cls) -> "Recipe":
+        """A second, gentler training of a finished network, on pictures with the faults of a camera (notebook 06)."""
+        return cls(name="camera", epochs=5, learning_rate=0.03, warmup=0.1, crop_padding=4, augment="camera")
 
     @classmethod
     def smoke(cls) -> "Recipe":
@@ -184,6 +193,8 @@ class Batches:
         # Pixels first, channels last: one index then fetches all three channels.
         self.pixels = padded.permute(0, 2, 3, 1).contiguous().to(device)
         self.labels = labels.to(device)
+        if recipe.augment not in ("", "camera"):
+            raise ValueError(f"augment={recipe.augment!r} is not known. Use 'camera', or '' for none.")
         self.recipe, self.device = recipe, device
         self.rank, self.world_size = rank, world_size
         self.steps = len(images) // recipe.batch_size
@@ -212,7 +223,13 @@ class Batches:
                 columns = torch.where(mirrored[chosen, None], 31 - columns, columns)
             columns = columns + shift[1, chosen, None]
             pixels = self.pixels[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
-            yield pixels.permute(0, 3, 1, 2).float() / 255, self.labels[chosen]
+            images = pixels.permute(0, 3, 1, 2).float() / 255
+            if recipe.augment:
+                faults = torch.Generator().manual_seed(
+                    ((recipe.seed * 100_003 + number) * 100_003 + step) * 1009 + self.rank
+                )
+                images = camera.imitate(images, faults)
+            yield images, self.labels[chosen]
 
 
 @dataclass(repr=False)

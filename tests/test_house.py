@@ -16,6 +16,7 @@ ORDER = [
     "environment",
     "quiet",
     "figures",
+    "camera",
     "drawings",
     "data",
     "model",

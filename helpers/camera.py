@@ -1,0 +1,225 @@
+"""What a camera does to a picture, done to whole batches of pictures.
+
+Notebook 06 introduces the faults, one by one and at several strengths, and the
+mixture of them that ``Recipe.camera()`` trains with. Every function takes and
+gives N×3×H×W, float, 0 to 1, on any device, and returns new pictures.
+
+Lengths are given in pixels of a picture 32 wide. On a picture of another size
+they grow with it, so the same strength looks the same.
+"""
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+SIZE = 32
+"""The width of the picture in whose pixels lengths are given."""
+
+SURROUNDINGS = 2.5
+"""How strongly invented surroundings are blurred: the radius in pixels of 32."""
+
+GAMMA = 2.2
+"""A pixel value is about the light to the power of 1/2.2 (the sRGB curve, roughly)."""
+
+
+def check(images) -> None:
+    """Check that these are pictures as every function here takes them.
+
+    Raises:
+        ValueError: another shape or dtype; the message says how to change it.
+    """
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        raise ValueError(
+            f"The camera's faults take N×3×H×W, float, 0 to 1, not {tuple(images.shape)} of {images.dtype}. "
+            "For one picture use image[None], for pixels from 0 to 255 images.float() / 255."
+        )
+
+
+def blur(images, sigma):
+    """Out of focus: each pixel becomes a weighted mean of its neighbours (a Gaussian).
+
+    Args:
+        sigma: radius in pixels of 32; one number, or one for each image.
+    """
+    check(images)
+    sigma = torch.as_tensor(sigma, dtype=torch.float32, device=images.device) * images.shape[-1] / SIZE
+    sigma = sigma.expand(len(images)).clamp(min=1e-3)
+    reach = min(max(1, math.ceil(3 * sigma.max().item())), images.shape[-1] - 1)
+    at = torch.arange(-reach, reach + 1, device=images.device)
+    kernels = torch.softmax(-(at**2) / (2 * sigma[:, None] ** 2), dim=1).repeat_interleave(3, 0)
+    rows = F.pad(images, (reach,) * 4, mode="reflect").reshape(
+        1, -1, *(s + 2 * reach for s in images.shape[2:])
+    )
+    # One group for each channel of each image: every image has its own kernel.
+    rows = F.conv2d(rows, kernels[:, None, None, :], groups=len(kernels))
+    return F.conv2d(rows, kernels[:, None, :, None], groups=len(kernels)).view_as(images)
+
+
+def shake(images, length):
+    """The hand moved: a mean along a line of ``length`` pixels of 32, from left to right."""
+    reach = length * images.shape[-1] / SIZE / 2
+    steps = torch.linspace(-reach, reach, 2 * math.ceil(reach) + 1).tolist()
+    return torch.stack([move(images, shift=(2 * step / images.shape[-1], 0.0)) for step in steps]).mean(0)
+
+
+def noise(images, amount, generator=None):
+    """Little light: a random number is added to each pixel value, of spread ``amount`` (0 to 1).
+
+    ``generator`` decides the numbers; without one they are the same at every call. The grains are as large as a pixel of 32, so on a larger picture they survive being made small.
+    """
+    check(images)
+    generator = generator or torch.Generator().manual_seed(0)
+    grains = torch.randn(len(images), 3, SIZE, SIZE, generator=generator).to(images.device)
+    return (images + amount * F.interpolate(grains, images.shape[2:])).clamp(0, 1)
+
+
+def exposure(images, stops):
+    """Too dark (negative) or too bright: each stop halves or doubles the light.
+
+    Twice the light makes a pixel value 2 ** (1 / 2.2) = 1.37 times larger; above white it is cut off.
+    """
+    check(images)
+    return (images * 2 ** (stops / GAMMA)).clamp(0, 1)
+
+
+def white_balance(images, stops):
+    """Too warm (positive) or too cold: red gets ``stops`` more light, blue as much less."""
+    check(images)
+    stops = torch.as_tensor(stops, dtype=torch.float32, device=images.device).reshape(-1, 1)
+    gains = 2 ** (torch.cat([stops, 0 * stops, -stops], dim=1) / GAMMA)
+    return (images * gains[:, :, None, None]).clamp(0, 1)
+
+
+def jpeg(images, quality):
+    """Saved as JPEG, by Pillow, with a quality of 1 (worst) to 95."""
+    check(images)
+    pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    saved = []
+    for picture in pixels:
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", quality=int(quality))
+        saved.append(np.asarray(Image.open(file)))
+    return torch.from_numpy(np.stack(saved)).permute(0, 3, 1, 2).to(images.device) / 255
+
+
+def rotation(images, degrees):
+    """Held at an angle. See ``move`` for the corners."""
+    return move(images, degrees=degrees)
+
+
+def distance(images, times):
+    """Taken from ``times`` as far: the object is so much smaller (``move`` invents the surroundings).
+
+    It is blurred before pixels are left out, as a lens would have averaged over them.
+    """
+    return move(blur(images, 0.4 * max(0.0, times - 1)), zoom=times)
+
+
+def move(images, *, degrees=0.0, zoom=1.0, stretch=1.0, shift=(0.0, 0.0)):
+    """Turn, shrink, stretch and shift about the middle.
+
+    What lies outside the picture is filled by its reflection, strongly blurred: surroundings of the
+    right colours, but not a second object.
+
+    Args:
+        degrees: anticlockwise. zoom: above 1 the object gets smaller. stretch: above 1 it gets
+            narrower. Each is one number, or one for each image.
+        shift: to the right and down, in halves of the picture's width and height; a pair of the same.
+    """
+    check(images)
+
+    def each(value):
+        return torch.as_tensor(value, dtype=torch.float32, device=images.device).expand(len(images))
+
+    turn = torch.deg2rad(each(degrees))
+    across, down = each(zoom) * each(stretch), each(zoom) / each(stretch)
+    # Where each pixel of the result comes from: the opposite movement.
+    first = torch.stack([across * turn.cos(), -across * turn.sin(), -each(shift[0])], dim=1)
+    second = torch.stack([down * turn.sin(), down * turn.cos(), -each(shift[1])], dim=1)
+    grid = F.affine_grid(torch.stack([first, second], dim=1), list(images.shape), align_corners=False)
+    moved = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False).clamp(0, 1)
+    outside = (grid.abs() > 1).any(-1)[:, None]
+    return torch.where(outside, blur(moved, SURROUNDINGS), moved) if outside.any() else moved
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault of a camera: how to make it, and at which strengths it is shown.
+
+    Attributes:
+        apply: takes images and a strength.
+        strengths: from none to a lot; the first changes nothing that can be seen.
+        unit: of the strengths, in words.
+        trained: whether ``imitate`` has it, so that a network trained with that has met it.
+    """
+
+    apply: Callable
+    strengths: tuple[float, ...]
+    unit: str
+    trained: bool = True
+
+
+FAULTS = {
+    "blur": Fault(blur, (0, 0.5, 1, 1.5, 2), "radius in pixels of 32"),
+    "shake": Fault(shake, (0, 2, 4, 6, 8), "pixels of 32", trained=False),
+    "noise": Fault(noise, (0, 0.05, 0.1, 0.15, 0.2), "spread, of 1"),
+    "too dark": Fault(exposure, (0, -1, -2, -3, -4), "stops"),
+    "too bright": Fault(exposure, (0, 0.5, 1, 1.5, 2), "stops"),
+    "white balance": Fault(white_balance, (-1.5, -0.75, 0, 0.75, 1.5), "stops, cold to warm"),
+    "JPEG": Fault(jpeg, (95, 50, 25, 10, 5), "quality", trained=False),
+    "rotation": Fault(rotation, (0, 10, 20, 30, 45), "degrees"),
+    "distance": Fault(distance, (1, 1.25, 1.5, 2, 2.5), "times as far"),
+}
+"""The faults of notebook 06 by name."""
+
+
+def imitate(images, generator, *, untouched: float = 0.4):
+    """A training batch as cameras might have taken it: every image gets a mixture of its own.
+
+    Two kinds of fault are left out on purpose, ``shake`` and ``jpeg``: how a network copes with those
+    shows what it has learnt beyond the faults that it was shown.
+
+    Args:
+        images: N×3×H×W, float, 0 to 1.
+        generator: a ``torch.Generator`` on the CPU, which decides everything random.
+        untouched: the share of images that stays as it is, so that clean pictures are not forgotten.
+
+    Returns:
+        N×3×H×W, float, 0 to 1.
+    """
+    n = len(images)
+    touched = torch.rand(n, generator=generator) >= untouched
+
+    def some(low, high, share, neutral=0.0):
+        """One number from low to high for a share of the images, the neutral one for the others."""
+        values = low + (high - low) * torch.rand(n, generator=generator)
+        chosen = touched & (torch.rand(n, generator=generator) < share)
+        return torch.where(chosen, values, neutral).to(images.device)
+
+    images = move(
+        images,
+        degrees=some(-20, 20, 0.5),
+        zoom=some(math.log(0.7), math.log(1.9), 0.8).exp(),
+        stretch=some(-0.15, 0.15, 0.5).exp(),
+        shift=(some(-0.2, 0.2, 0.8), some(-0.2, 0.2, 0.8)),
+    )
+    # Sharpening is blur with the sign turned round: photos that were made small are often sharper than CIFAR-10's.
+    soft = some(0.3, 1.5, 0.4)
+    sharp = torch.where(soft > 0, torch.zeros_like(soft), some(0.2, 1.2, 0.5))[:, None, None, None]
+    softened = blur(images, torch.where(soft > 0, soft, (sharp.flatten() > 0).float() * 0.7))
+    images = torch.where(soft[:, None, None, None] > 0, softened, images + sharp * (images - softened))
+
+    grey = images.mean(1, keepdim=True)
+    images = grey + some(0.4, 1.5, 0.4, neutral=1.0)[:, None, None, None] * (images - grey)
+    middle = images.mean((1, 2, 3), keepdim=True)
+    images = middle + some(0.6, 1.4, 0.4, neutral=1.0)[:, None, None, None] * (images - middle)
+    images = exposure(images, some(-2, 1, 0.5)[:, None, None, None])
+    images = white_balance(images, some(-1, 1, 0.4))
+    grains = some(0.01, 0.1, 0.25)[:, None, None, None]
+    return noise(images, grains, generator)

@@ -1,0 +1,128 @@
+"""Each fault of a camera does what its name says, and no more."""
+
+import pytest
+import torch
+
+from helpers import camera
+from helpers.training import Batches, Recipe
+
+
+@pytest.fixture
+def images():
+    return torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def smooth(count=2, size=64):
+    """Pictures with a bright disc in the middle of a dark ground."""
+    along = torch.linspace(-1, 1, size)
+    disc = (along[:, None] ** 2 + along[None] ** 2 < 0.6**2).float()
+    return (0.2 + 0.6 * disc).expand(count, 3, size, size).clone()
+
+
+def disc_share(images):
+    return (images > 0.5).float().mean().item()
+
+
+@pytest.mark.parametrize("name", camera.FAULTS)
+def test_a_fault_keeps_shape_and_range_and_grows_with_its_strength(name, images):
+    fault = camera.FAULTS[name]
+    pictures = smooth()
+    changes = []
+    for strength in fault.strengths:
+        for given in (images, pictures):
+            result = fault.apply(given, strength)
+            assert result.shape == given.shape
+            assert result.min() >= 0 and result.max() <= 1
+        changes.append((result - pictures).abs().mean().item())
+    if name == "white balance":  # from cold to warm, nothing in the middle
+        assert changes[2] < 1e-6 and changes[0] > changes[1] and changes[4] > changes[3]
+    elif name == "rotation":  # a disc looks the same from every side, but not its corners
+        assert changes[0] < 1e-5
+    else:
+        assert changes == sorted(changes)
+        assert changes[0] < 0.01 < changes[-1]
+
+
+def test_the_same_strength_looks_the_same_on_a_larger_picture():
+    """Four times the pixels, then made small: what is left of the fault is the same."""
+    large = smooth(size=128)
+    small = torch.nn.functional.avg_pool2d(large, 4)
+    for name in ("blur", "shake", "distance", "rotation", "noise"):
+        fault = camera.FAULTS[name]
+        after = torch.nn.functional.avg_pool2d(fault.apply(large, fault.strengths[2]), 4)
+        assert (after - fault.apply(small, fault.strengths[2])).abs().mean() < 0.02, name
+
+
+def test_every_image_can_have_a_blur_of_its_own(images):
+    sigmas = torch.tensor([0.0, 0.3, 0.6, 1.0, 1.5, 2.0])
+    together = camera.blur(images, sigmas)
+    for i, sigma in enumerate(sigmas):
+        assert torch.allclose(together[i], camera.blur(images[i : i + 1], sigma)[0], atol=2e-3)
+    assert torch.allclose(together[0], images[0], atol=1e-6)
+
+
+def test_blur_keeps_the_light_and_loses_the_detail(images):
+    soft = camera.blur(images, 1.0)
+    assert abs(soft.mean() - images.mean()) < 0.01
+    assert soft.std() < 0.5 * images.std()
+
+
+def test_twice_as_far_is_a_quarter_of_the_area():
+    pictures = smooth()
+    middle = camera.distance(pictures, 2.0)[..., 16:48, 16:48]  # all that is real; around it is invented
+    assert disc_share(middle) == pytest.approx(disc_share(pictures), rel=0.1)
+
+
+def test_a_picture_moves_where_it_is_told():
+    image = torch.zeros(1, 3, 32, 32)
+    image[..., 16, 16] = 1
+    moved = camera.move(image, shift=(8 / 16, -4 / 16))
+    assert divmod(moved[0, 0].argmax().item(), 32) == (12, 24)
+    turned = camera.move(torch.cat([image[..., :16] * 0, image[..., 16:]], -1).roll(6, -1), degrees=90)
+    row, column = divmod(turned[0, 0].argmax().item(), 32)
+    assert row < 12 and 14 <= column <= 17, "what was on the right is above: anticlockwise"
+
+
+def test_light_is_measured_in_stops():
+    grey = torch.full((1, 3, 4, 4), 0.25)
+    one = camera.exposure(grey, 1)
+    assert one.mean().item() ** 2.2 == pytest.approx(2 * 0.25**2.2, rel=1e-5)
+    warm = camera.white_balance(grey, 1.0)[0, :, 0, 0]
+    assert warm[0] > warm[1] > warm[2] and warm[1] == 0.25
+
+
+def test_imitate_is_decided_by_its_generator_and_leaves_some_alone(images):
+    images = images.repeat(50, 1, 1, 1)
+
+    def once(seed):
+        return camera.imitate(images, torch.Generator().manual_seed(seed))
+
+    first = once(1)
+    assert torch.equal(first, once(1)) and not torch.equal(first, once(2))
+    same = (first - images).abs().amax((1, 2, 3)) < 1e-4
+    assert 0.3 < same.float().mean() < 0.5
+    assert first.min() >= 0 and first.max() <= 1
+
+
+def test_the_recipe_s_batches_are_the_same_when_a_run_goes_on(drawings):
+    recipe = Recipe.camera()
+    batches = Batches(drawings.train_images, drawings.train_labels, recipe, torch.device("cpu"))
+    whole = list(batches.epoch(1))
+    again = next(batches.epoch(1, first_step=2))
+    assert torch.equal(whole[2][0], again[0])
+    plain = next(
+        Batches(drawings.train_images, drawings.train_labels, Recipe.full(), torch.device("cpu")).epoch(1)
+    )
+    assert not torch.allclose(whole[0][0], plain[0], atol=0.05)
+
+
+def test_wrong_input_is_named(images, drawings):
+    with pytest.raises(ValueError, match="for pixels from 0 to 255"):
+        camera.blur((images * 255).to(torch.uint8), 1)
+    with pytest.raises(ValueError, match="For one picture"):
+        camera.distance(images[0], 2)
+    import dataclasses
+
+    recipe = dataclasses.replace(Recipe.camera(), augment="lens")
+    with pytest.raises(ValueError, match="augment='lens'"):
+        Batches(drawings.train_images, drawings.train_labels, recipe, torch.device("cpu"))
