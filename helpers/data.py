@@ -11,6 +11,7 @@ Tiny Images", 2009, https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
 import contextlib
+import hashlib
 import http.client
 import os
 import queue
@@ -27,11 +28,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import torch
 
 from helpers.drawings import make_drawings
 from helpers.mode import mode
-from helpers.paths import ROOT, data_dir, shorten
+from helpers.paths import ROOT, data_dir, replacing, shorten
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """The class names; a label is a place in this list."""
@@ -46,6 +48,20 @@ MIRRORS = (
 
 FOLDER = "cifar-10-batches-py"
 ARCHIVE_BYTES = 170_498_071
+
+FRESH_FILES = {
+    "cifar10.1_v6_data.npy": "24349cc5f3fb59648d75cd8015b5a184b1f5c250",
+    "cifar10.1_v6_labels.npy": "e713b09cecf2ecd933970001909fcdec7c907ab0",
+}
+"""CIFAR-10.1, version 6: its files and their hashes, as git computes them (SHA-1 of length and content)."""
+
+FRESH_SOURCE = (
+    "https://raw.githubusercontent.com/modestyachts/CIFAR-10.1/"
+    "d9982abb0bfc4846b8d13a11e66b887d946205d0/datasets/"
+)
+"""Where its authors keep them (licence: MIT)."""
+
+FRESH_MOST_BYTES = 10_000_000
 
 # When to leave a source for the next one.
 ANSWER_SECONDS = 10.0
@@ -118,6 +134,82 @@ def load_cifar10(drawings: bool | None = None) -> CIFAR10:
         f"        For the real data, copy the folder data/{FOLDER} from another machine, or set CIFAR10_ROOT."
     )
     return _drawings()
+
+
+def load_cifar10_1(download: bool = False) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """CIFAR-10.1: 2,000 images that were collected years later, in the same way as CIFAR-10's test images.
+
+    They show what a model is worth on a fresh sample (Recht, Roelofs, Schmidt and Shankar, 2019, "Do
+    ImageNet Classifiers Generalize to ImageNet?"). The two files are looked for in ``CIFAR10_ROOT`` and in
+    the folder ``data/``; nothing is downloaded unless it is asked for.
+
+    Args:
+        download: fetch them (6 MB, checked by their hashes) into ``data/`` when they are not there.
+
+    Returns:
+        Images, 2,000×3×32×32, uint8, 0 to 255, channels R, G, B; and labels, 2,000, int64. None when they
+        are not there; a printed line says why, and what to do.
+
+    Raises:
+        OSError: a download cannot be written to ``data/``: no space or no permission.
+    """
+    places = [data_dir()]
+    if named := os.environ.get("CIFAR10_ROOT"):
+        places.insert(0, Path(named).expanduser())
+    for root in places:
+        found = [root / name for name in FRESH_FILES]
+        if all(os.path.exists(path) for path in found):
+            if all(_git_hash(path.read_bytes()) == FRESH_FILES[path.name] for path in found):
+                print(f"CIFAR-10.1: 2,000 fresh test images, read from {_place(root)}.")
+                return _read_fresh(root)
+            print(f"CIFAR-10.1 in {_place(root)} is damaged: its hash is wrong. Looking further.")
+    if not download:
+        print(
+            "CIFAR-10.1 is not here. load_cifar10_1(download=True) fetches it (6 MB); or copy "
+            f"{' and '.join(FRESH_FILES)} into {_name(data_dir())}."
+        )
+        return None
+    host = urlsplit(FRESH_SOURCE).hostname
+    try:
+        contents = {name: _fetch_fresh(name) for name in FRESH_FILES}
+    except _SourceFailed as failure:
+        print(f"{host} {failure}. CIFAR-10.1 is left out; try again later, or copy its files into data/.")
+        return None
+    try:
+        data_dir().mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            with replacing(data_dir() / name) as temporary:
+                temporary.write_bytes(content)
+    except OSError as error:
+        raise OSError(
+            f"Cannot keep CIFAR-10.1 in the folder {_name(data_dir())} ({error.strerror or error}): make it "
+            "writable, or set CHAPTER_DATA to another folder, then run this again."
+        ) from error
+    print(f"CIFAR-10.1: 2,000 fresh test images, downloaded from {host} into {_name(data_dir())}.")
+    return _read_fresh(data_dir())
+
+
+def _fetch_fresh(name: str) -> bytes:
+    """One file of CIFAR-10.1, with the right hash, or _SourceFailed."""
+    with _open(FRESH_SOURCE + name) as response:
+        content = b"".join(_chunks(response, most=FRESH_MOST_BYTES))
+    if _git_hash(content) != FRESH_FILES[name]:
+        raise _SourceFailed("sent something other than CIFAR-10.1: its hash is wrong")
+    return content
+
+
+def _git_hash(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def _read_fresh(root: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    images, labels = (torch.from_numpy(np.load(root / name, allow_pickle=False)) for name in FRESH_FILES)
+    return images.permute(0, 3, 1, 2).contiguous(), labels.long()
+
+
+def _place(root: Path) -> str:
+    """A folder that was searched, as it may stand in a saved notebook."""
+    return _name(root) if root == data_dir() else "CIFAR10_ROOT"
 
 
 def _drawings() -> CIFAR10:
@@ -282,8 +374,10 @@ def _fetch_and_check(url: str, folder: Path) -> CIFAR10:
         raise _SourceFailed("sent an archive whose files have wrong checksums") from error
 
 
-def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
+def _chunks(response: http.client.HTTPResponse, most: int | None = None) -> Iterator[bytes]:
     """The bytes of an answer, as they come, for as long as they come fast enough.
+
+    ``most`` bytes at the most; without it as many as CIFAR-10's archive has.
 
     Raises:
         _SourceFailed: the source fell silent, was slow, broke off or sent too much.
@@ -303,7 +397,7 @@ def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
             break
         received += len(chunk)
         window_bytes += len(chunk)
-        if received > ARCHIVE_BYTES:
+        if received > (ARCHIVE_BYTES if most is None else most):
             raise _SourceFailed("sent something other than CIFAR-10: it is too long")
         yield chunk
         elapsed = time.monotonic() - window_start
