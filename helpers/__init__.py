@@ -18,7 +18,7 @@ calibration        what a probability is worth: temperature, threshold
 checkpoints        the two ways to save and load, and the one that ships
 onnx_export        PyTorch → ONNX, with the proof that the numbers agree
 coreml_runtime     runs a saved Core ML model on any operating system
-coreml             what a Core ML model needs on the phone: names and metadata
+coreml             PyTorch → Core ML; names, metadata, compression, the model card
 netron_view        a Netron graph inside a notebook, with no server
 onnx_coreml        ONNX → Core ML
 chapter            what a notebook prints first, what it proved

@@ -1,0 +1,331 @@
+"""Core ML models as files: fixed output names, writing, and what a saved file says about itself."""
+
+import collections
+import math
+import shutil
+from pathlib import Path
+
+from helpers import paths
+from helpers.quiet import coremltools
+
+LABEL, PROBABILITIES = "classLabel", "classLabelProbs"
+"""The outputs of every classifier here, in both formats: the text, and text → probability."""
+
+AVAILABLE = {
+    1: ("11", "10.13"),
+    2: ("11.2", "10.13.2"),
+    3: ("12", "10.14"),
+    4: ("13", "10.15"),
+    5: ("14", "11"),
+    6: ("15", "12"),
+    7: ("16", "13"),
+    8: ("17", "14"),
+    9: ("18", "15"),
+    10: ("26", "26"),
+}
+"""Specification version → the first iOS and macOS that read it (``Model.proto`` in apple/coremltools)."""
+
+
+def open_model(model):
+    """A model to work on: an MLModel as it is, a path opened without running it.
+
+    Args:
+        model: a ``coremltools.models.MLModel``, or the path of an ``.mlmodel`` or ``.mlpackage``.
+
+    Returns:
+        ``coremltools.models.MLModel``
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a Core ML model.
+    """
+    if not isinstance(model, str | Path):
+        return model
+    path = Path(model)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There is no {paths.shorten(path)}. Run the cell that converts the model first."
+        )
+    ct = coremltools()
+    try:
+        return ct.models.MLModel(str(path), skip_model_load=True)
+    except Exception as error:  # coremltools raises half a dozen kinds for a damaged file
+        raise ValueError(
+            f"{paths.shorten(path)} is no Core ML model, or is damaged. Convert it again."
+        ) from error
+
+
+def name_outputs(model):
+    """Call a classifier's outputs ``classLabel`` and ``classLabelProbs``.
+
+    Core ML Tools chooses other names: an ML program's probabilities are always
+    ``classLabel_probs``, a neural network's have the name of a variable inside it.
+
+    Args:
+        model: a ``coremltools.models.MLModel`` with class labels.
+
+    Returns:
+        A new MLModel with the two names.
+    """
+    ct = coremltools()
+    spec = model.get_spec()
+    renames = {spec.description.predictedFeatureName: LABEL}
+    renames[spec.description.predictedProbabilitiesName] = PROBABILITIES
+    for old, new in renames.items():
+        if old != new:
+            ct.utils.rename_feature(spec, old, new)
+    return ct.models.MLModel(spec, weights_dir=model.weights_dir, skip_model_load=True)
+
+
+def save(model, path) -> Path:
+    """Write a model to ``.mlmodel`` (neural network) or ``.mlpackage`` (ML program), whole or not at all.
+
+    Raises:
+        ValueError: the ending does not fit the model.
+        OSError: it cannot be written; an older one is then still whole.
+    """
+    path = Path(path)
+    program = model.get_spec().HasField("mlProgram")
+    wanted = ".mlpackage" if program else ".mlmodel"
+    if path.suffix != wanted:
+        kind = "an ML program" if program else "a neural network"
+        raise ValueError(f"{path.name}: this model is {kind}, and its file must end in {wanted}.")
+    if not program:
+        with paths.replacing(path) as temporary:
+            model.save(str(temporary))
+        return path
+    # A package is a folder, which cannot be replaced in one step: the old one steps aside first.
+    fresh, old = path.with_name(f".new-{path.name}"), path.with_name(f".old-{path.name}")
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        model.save(str(fresh))
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            path.rename(old)
+        fresh.rename(path)
+    finally:
+        if not path.exists() and old.exists():
+            old.rename(path)
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+def size(path) -> int:
+    """Bytes of a file, or of all files in a folder (an ``.mlpackage`` is one)."""
+    path = Path(path)
+    if path.is_dir():
+        return sum(inside.stat().st_size for inside in path.rglob("*") if inside.is_file())
+    return path.stat().st_size
+
+
+def describe(model) -> dict:
+    """What stands in a model about itself, read from the file.
+
+    Args:
+        model: the path of an ``.mlmodel`` or ``.mlpackage``, or an MLModel.
+
+    Returns:
+        * ``format``: "ML program", "neural network" or another kind of Core ML model,
+        * ``specification`` (version), ``iOS`` and ``macOS`` (the oldest that run it),
+        * ``inputs`` and ``outputs``: name → type; ``texts``: name → what the metadata says about it,
+        * ``labels``, for a classifier,
+        * ``scale`` and ``bias``, for an image input: what the file does to each 0–255 pixel before the
+          network sees it, the bias in the order red, green, blue,
+        * ``stored``: how the weights are stored, the most frequent first, e.g. ``["float16"]``,
+        * ``computed``: the number types of the results inside (ML programs),
+        * ``operations``: kind → how many,
+        * ``metadata``: description, author, licence, version, and whatever else was written there.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a Core ML model.
+    """
+    spec = open_model(model).get_spec()
+    description, kind = spec.description, spec.WhichOneof("Type")
+    program, network = kind == "mlProgram", kind.startswith("neuralNetwork")
+    ios, macos = AVAILABLE.get(spec.specificationVersion, ("newer than this table",) * 2)
+    found = {
+        "format": "ML program" if program else "neural network" if network else kind,
+        "specification": spec.specificationVersion,
+        "iOS": ios,
+        "macOS": macos,
+        "inputs": {feature.name: _type_name(feature) for feature in description.input},
+        "outputs": {feature.name: _type_name(feature) for feature in description.output},
+        "texts": {
+            feature.name: feature.shortDescription for feature in (*description.input, *description.output)
+        },
+        "stored": [],
+        "operations": {},
+        "metadata": _metadata(description.metadata),
+    }
+    if program:
+        found |= _read_program(spec.mlProgram, found["inputs"])
+    elif network:
+        found |= _read_network(getattr(spec, kind))
+    return found
+
+
+def _metadata(metadata) -> dict:
+    texts = {
+        "description": metadata.shortDescription,
+        "author": metadata.author,
+        "licence": metadata.license,
+        "version": metadata.versionString,
+    }
+    # A map in the file has no order of its own.
+    return {name: text for name, text in (texts | dict(sorted(metadata.userDefined.items()))).items() if text}
+
+
+def _read_program(program, inputs) -> dict:
+    """Labels, preprocessing, weights and operations of an ML program."""
+    found, stored, computed = {}, collections.Counter(), collections.Counter()
+    operations = [
+        operation
+        for function in program.functions.values()
+        for block in function.block_specializations.values()
+        for operation in block.operations
+    ]
+    constants = {op.outputs[0].name: op.attributes["val"] for op in operations if op.type == "const"}
+    images = {name for name, kind in inputs.items() if kind.startswith("image")}
+    if images:
+        found |= {"scale": 1.0, "bias": [0.0, 0.0, 0.0]}
+    for operation in operations:
+        used = {name: inside.arguments[0] for name, inside in operation.inputs.items() if inside.arguments}
+        out = operation.outputs[0]
+        if operation.type == "const":
+            if operation.attributes["val"].HasField("blobFileValue"):
+                stored[_number_type(out)] += _count(out)
+            continue
+        if operation.type.startswith("constexpr_"):
+            stored[_compressed_name(operation, used, constants)] += _count(out)
+            continue
+        computed[_number_type(out)] += 1
+        if operation.type == "classify":
+            found["labels"] = _list_values(used["classes"], constants)
+        # Core ML Tools writes the pixels' scale and bias as two operations with marked names.
+        elif "__scaled__" in out.name and operation.type == "mul":
+            found["scale"] = _numbers(used["y"], constants)[0]
+        elif "__biased__" in out.name and operation.type == "add":
+            bias = _numbers(used["y"], constants)
+            bias = bias * 3 if len(bias) == 1 else bias
+            found["bias"] = bias[::-1] if any("BGR" in inputs[name] for name in images) else bias
+    kinds = collections.Counter(
+        operation.type
+        for operation in operations
+        if operation.type != "const" and not operation.type.startswith("constexpr_")
+    )
+    found["stored"] = [name for name, _ in stored.most_common()]
+    found["computed"] = [name for name, _ in computed.most_common() if name.startswith("float")]
+    return found | {"operations": dict(kinds.most_common())}
+
+
+def _read_network(network) -> dict:
+    """Labels, preprocessing, weights and layers of a neural network."""
+    found, stored = {}, collections.Counter()
+    if network.DESCRIPTOR.name == "NeuralNetworkClassifier":
+        labels = network.WhichOneof("ClassLabels")
+        found["labels"] = list(getattr(network, labels).vector) if labels else []
+    for step in network.preprocessing:
+        if step.HasField("scaler"):
+            scaler = step.scaler
+            found["scale"] = scaler.channelScale
+            found["bias"] = [scaler.redBias, scaler.greenBias, scaler.blueBias]
+    for layer in network.layers:
+        for weights in _all_weights(getattr(layer, layer.WhichOneof("layer"))):
+            stored.update(_weights_name(weights))
+    found["stored"] = [name for name, _ in stored.most_common()]
+    kinds = collections.Counter(layer.WhichOneof("layer") for layer in network.layers)
+    return found | {"operations": dict(kinds.most_common())}
+
+
+def _all_weights(message):
+    """Every ``WeightParams`` in a layer."""
+    if message.DESCRIPTOR.name == "WeightParams":
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for inside in [value] if hasattr(value, "DESCRIPTOR") else value:
+            if hasattr(inside, "DESCRIPTOR"):
+                yield from _all_weights(inside)
+
+
+def _weights_name(weights) -> dict:
+    """How one weight of a neural network is stored → how many numbers it has."""
+    if weights.float16Value:
+        return {"float16": len(weights.float16Value) // 2}
+    if weights.rawValue:
+        bits = weights.quantization.numberOfBits
+        palette = weights.quantization.HasField("lookupTableQuantization")
+        return {f"{bits}-bit {'palette' if palette else 'numbers'}": len(weights.rawValue) * 8 // bits}
+    return {"float32": len(weights.floatValue)}
+
+
+def _number_type(output) -> str:
+    """``"float16"``, ``"int32"`` …, or ``"other"`` for what is no tensor."""
+    kind = output.type
+    if kind.WhichOneof("type") != "tensorType":
+        return "other"
+    return (
+        kind.tensorType.DESCRIPTOR.fields_by_name["dataType"]
+        .enum_type.values_by_number[kind.tensorType.dataType]
+        .name.lower()
+    )
+
+
+def _count(output) -> int:
+    return math.prod(dim.constant.size for dim in output.type.tensorType.dimensions)
+
+
+def _compressed_name(operation, used, constants) -> str:
+    """How a compressed weight is stored, in words."""
+    if "lut_to" in operation.type:
+        if "lut" in operation.attributes:  # iOS 16 and 17: one table
+            entries = operation.attributes["lut"].type.tensorType.dimensions[0].constant.size
+            return f"{entries.bit_length() - 1}-bit palette"
+        return "palette"
+    if "sparse" in operation.type:
+        return "without its zeros"
+    if "quantize" in operation.type or "shift_scale" in operation.type:
+        data = operation.attributes.get("quantized_data") if operation.attributes else None
+        if data is None and "data" in used:
+            data = constants.get(used["data"].name)
+        name = "" if data is None else _number_type(data)
+        return f"{name.lstrip('uint') or '8'}-bit numbers"
+    return operation.type
+
+
+def _numbers(argument, constants) -> list[float]:
+    """A small constant's values, whatever number type they have."""
+    value = constants[argument.name] if argument.name else argument.value
+    tensor = value.immediateValue.tensor
+    if tensor.HasField("bytes"):
+        import numpy as np
+
+        return np.frombuffer(tensor.bytes.values, np.float16).astype(float).tolist()
+    return [float(number) for number in getattr(tensor, tensor.WhichOneof("value")).values]
+
+
+def _list_values(argument, constants) -> list:
+    """The class labels: texts, or whole numbers."""
+    value = constants[argument.name] if argument.name else argument.value
+    labels = []
+    for item in value.immediateValue.list.values:
+        tensor = item.immediateValue.tensor
+        labels.append(getattr(tensor, tensor.WhichOneof("value")).values[0])
+    return labels
+
+
+def _type_name(feature) -> str:
+    kind = feature.type.WhichOneof("Type")
+    if kind == "imageType":
+        image = feature.type.imageType
+        space = {10: "greyscale", 20: "RGB", 30: "BGR", 40: "greyscale in 16 bits"}.get(image.colorSpace, "?")
+        return f"image, {space}, {image.width}×{image.height}"
+    if kind == "multiArrayType":
+        return "array, " + "×".join(str(n) for n in feature.type.multiArrayType.shape)
+    return {"stringType": "text", "int64Type": "whole number", "dictionaryType": "text → number"}.get(
+        kind, kind
+    )
