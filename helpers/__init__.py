@@ -8,6 +8,7 @@ paths              where data, artifacts and shipped weights live
 mode               how long the road may take: the one reader of CHAPTER_MODE
 environment        makes ``.venv`` and checks it
 quiet              keeps talkative converters quiet
+intervals          how sure a measured accuracy is
 figures            one style for every figure
 camera             what a camera does to a picture: blur, noise, light, distance
 drawings           ten drawn classes for a machine with no data and no network
@@ -21,6 +22,7 @@ coreml_runtime     runs a saved Core ML model on any operating system
 coreml             PyTorch → Core ML; names, metadata, compression, the model card
 netron_view        a Netron graph inside a notebook, with no server
 onnx_coreml        ONNX → Core ML
+photos             real photos: opened, made 32×32, put to a Core ML file
 chapter            what a notebook prints first, what it proved
 readme             fills the README's tables from what was measured
 run                executes every notebook in order (``make run``)

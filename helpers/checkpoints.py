@@ -20,6 +20,9 @@ from helpers import paths
 from helpers.model import AlexNet, Normalise
 
 SHIPPED = paths.PRETRAINED / "alexnet.pth"
+CAMERA = paths.PRETRAINED / "alexnet_camera.pth"
+"""The second checkpoint: the shipped one, trained further on pictures with a camera's faults (notebook 06)."""
+
 TRAINED = "alexnet.pth"
 """Name of the checkpoint that notebook 01 writes into the artifacts folder."""
 
@@ -208,6 +211,15 @@ def load_checkpoint(path=SHIPPED) -> tuple[AlexNet, dict]:
             f"{paths.shorten(card_path)} is damaged ({error}). Make the checkpoint again."
         ) from error
     return load_weights(model, path), card
+
+
+def load_camera() -> tuple[AlexNet, dict]:
+    """The network for the app: the shipped one, trained further on pictures with a camera's faults.
+
+    Returns:
+        The network in evaluation mode, on the CPU, and its card. Notebook 06 measures what it is worth.
+    """
+    return load_checkpoint(CAMERA)
 
 
 def load_trained(data) -> tuple[AlexNet, dict]:

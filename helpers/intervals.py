@@ -1,0 +1,83 @@
+"""How sure a measured accuracy is: 95 % intervals, for a share and for a difference of two.
+
+Notebook 06 introduces them. An accuracy that was counted on a few hundred
+pictures would have come out differently on a few hundred others; the interval
+says by how much.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+Z = 1.959964
+"""Standard deviations that hold 95 % of a normal distribution."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A measured share, or difference of shares, and the 95 % interval around it.
+
+    Attributes:
+        value: what was measured. low, high: the ends of the interval.
+        count: on how many pictures.
+    """
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
+
+    @property
+    def points(self) -> str:
+        """A difference in percentage points, with its interval: ``"−3.2 (−5.0 to −1.4)"``."""
+        value, low, high = (f"{100 * x:+.1f}".replace("-", "−") for x in (self.value, self.low, self.high))
+        return f"{value} ({low} to {high})"
+
+
+def share(right: torch.Tensor) -> Interval:
+    """The share of right answers with Wilson's interval.
+
+    It stays between 0 and 1, and it is honest for few pictures and for shares near 1 (Wilson, 1927,
+    "Probable Inference, the Law of Succession, and Statistical Inference").
+
+    Args:
+        right: one True or False per picture.
+
+    Raises:
+        ValueError: there is no picture.
+    """
+    n = len(right)
+    if n == 0:
+        raise ValueError("There is no answer to count. Give at least one picture.")
+    p = right.double().mean().item()
+    middle = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z / (1 + Z * Z / n) * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
+    return Interval(p, max(0.0, middle - half), min(1.0, middle + half), n)
+
+
+def gain(before: torch.Tensor, after: torch.Tensor) -> Interval:
+    """How much larger the share of right answers is ``after`` than ``before``, on the same pictures.
+
+    Only the pictures whose answer changed sides say anything, so this interval is much narrower than
+    those of the two shares (the normal approximation for paired shares; Agresti, "Categorical Data
+    Analysis", section 11.1). Several answers to one picture are averaged first.
+
+    Args:
+        before, after: one True or False per picture, in the same order; or pictures × conditions.
+
+    Raises:
+        ValueError: they are not of the same pictures, or there are fewer than two.
+    """
+    if before.shape != after.shape or len(before) < 2:
+        raise ValueError(
+            f"These are {tuple(before.shape)} and {tuple(after.shape)} answers. "
+            "Compare the answers to the same pictures, two at least."
+        )
+    change = (after.double() - before.double()).reshape(len(before), -1).mean(1)
+    half = Z * (change.std() / math.sqrt(len(change))).item()
+    value = change.mean().item()
+    return Interval(value, value - half, value + half, len(change))

@@ -1,0 +1,390 @@
+"""Real photos: opened, made 32×32, and put to a Core ML file.
+
+Notebook 06 introduces it. Photos lie in one folder per class, ``photos/cat/*.jpg``.
+They stay where they are: nothing here writes them or sends them anywhere.
+"""
+
+import difflib
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+
+from helpers import figures, paths
+from helpers.coreml_runtime import CoreMLModel, load
+from helpers.data import CLASSES
+from helpers.intervals import Interval, share
+from helpers.training import Evaluation
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+"""What a photo's name may end in, in small or capital letters. Other files are left alone."""
+
+CROPS = {"centre crop": "centerCrop", "squash": "scaleFill", "letterbox": "scaleFit"}
+"""The ways to make a photo square, and what Vision's ``imageCropAndScaleOption`` calls each."""
+
+RESIZES = ("antialiased", "bilinear", "nearest")
+"""The ways to leave pixels out: see ``shrink``."""
+
+MOST_PIXELS = 64_000_000
+"""What is decoded at most. An iPhone's largest photo has 49 million pixels."""
+
+LARGE_PIXELS = 16_000_000
+"""A JPEG with more is decoded at a half, a quarter or an eighth of its width, which its format offers."""
+
+
+# -- one photo ---------------------------------------------------------------------------------------
+
+
+def open_photo(path) -> Image.Image:
+    """Open a photo as the person who took it saw it: upright, RGB, 8 bits.
+
+    * The orientation that a phone notes beside the pixels (EXIF) is applied.
+    * Transparent parts become white. Of an animation the first picture is taken.
+    * CMYK, palettes and greys become RGB; 16 bits become 8. Colour profiles are not applied.
+    * HEIC, the format of an iPhone, is read with pillow-heif.
+
+    Returns:
+        A picture in mode RGB.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no picture, is damaged, or has too many pixels; the message names the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no photo {paths.shorten(path)}. Check its name.")
+    if path.suffix.lower() in (".heic", ".heif"):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large pictures and odd metadata; the check below says it in our words.
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                _check_size(image, path)
+                if image.format == "JPEG" and image.width * image.height > LARGE_PIXELS:
+                    image.draft("RGB", (image.width // 8, image.height // 8))
+                return _to_rgb(ImageOps.exif_transpose(image))
+    except _TooLarge as error:
+        raise ValueError(str(error)) from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(_too_large(path, "more than 178")) from error
+    except Exception as error:  # the decoders' exceptions have no common base
+        raise ValueError(
+            f"{paths.shorten(path)} is no picture that can be read, or is damaged ({error}). "
+            "Open it in a photo program and save it as JPEG, or take it out of the folder."
+        ) from error
+
+
+class _TooLarge(Exception):
+    """More pixels than will be decoded."""
+
+
+def _too_large(path, megapixels) -> str:
+    return (
+        f"{paths.shorten(path)} has {megapixels} megapixels, and at most {MOST_PIXELS / 1e6:.0f} are decoded "
+        "(a JPEG may have up to 178, unless it is progressive). Save a smaller copy of it."
+    )
+
+
+def _check_size(image, path) -> None:
+    pixels = image.width * image.height
+    # Only a baseline JPEG is decoded at a fraction of its size without holding all of it.
+    small = image.format == "JPEG" and not image.info.get("progressive")
+    if pixels > MOST_PIXELS and not small:
+        raise _TooLarge(_too_large(path, f"{pixels / 1e6:.0f}"))
+
+
+def _to_rgb(image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits of grey, of which convert() would cut off all but the lowest 8
+        grey = np.asarray(image).astype(np.float64)
+        return Image.fromarray((grey.clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def shrink(picture, crop: str = "centre crop", resize: str = "antialiased", size: int = 32) -> torch.Tensor:
+    """Make a photo square and small.
+
+    Args:
+        picture: a PIL picture in mode RGB.
+        crop: ``"centre crop"`` cuts off what is too long; ``"squash"`` presses all of it into the square;
+            ``"letterbox"`` fits all of it in and leaves the rest grey.
+        resize: ``"antialiased"`` averages over all pixels that become one; ``"bilinear"`` looks at the
+            four around one point, ``"nearest"`` at one. In a photo a hundred times as large as the
+            result, the last two leave most pixels out.
+        size: width and height of the result.
+
+    Returns:
+        3×size×size, uint8, 0 to 255.
+
+    Raises:
+        ValueError: an unknown crop or resize.
+    """
+    if crop not in CROPS or resize not in RESIZES:
+        wrong, known = (crop, CROPS) if crop not in CROPS else (resize, RESIZES)
+        raise ValueError(f"{wrong!r} is not known. Use one of {', '.join(map(repr, known))}.")
+    width, height = picture.size
+    if crop == "letterbox":
+        scale = size / max(width, height)
+        inner = max(1, round(width * scale)), max(1, round(height * scale))
+        canvas = Image.new("RGB", (size, size), (128, 128, 128))
+        corner = (size - inner[0]) // 2, (size - inner[1]) // 2
+        canvas.paste(_resize(picture, (0, 0, width, height), inner, resize), corner)
+    else:
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (0, 0, width, height) if crop == "squash" else (left, top, left + side, top + side)
+        canvas = _resize(picture, box, (size, size), resize)
+    return torch.from_numpy(np.array(canvas)).permute(2, 0, 1)
+
+
+def _resize(picture, box, size, resize) -> Image.Image:
+    if resize == "antialiased":
+        return picture.resize(size, Image.Resampling.BILINEAR, box=box)
+    if resize == "nearest":
+        return picture.resize(size, Image.Resampling.NEAREST, box=box)
+    # Pillow's own bilinear averages; looking at single points needs a transformation.
+    across, down = (box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1]
+    points = (across, 0, box[0], 0, down, box[1])
+    return picture.transform(size, Image.Transform.AFFINE, points, Image.Resampling.BILINEAR)
+
+
+# -- a folder of photos ------------------------------------------------------------------------------
+
+
+@dataclass(repr=False)
+class Photos:
+    """The photos of a folder, made small.
+
+    Attributes:
+        images: N×3×S×S, uint8, 0 to 255.
+        labels: N, int64, places in ``CLASSES``.
+        files: N paths.
+        ignored: files in the class folders that are no photos by their name.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    files: list[Path]
+    ignored: list[Path] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        some = f"; left alone: {', '.join(path.name for path in self.ignored)}" if self.ignored else ""
+        return f"{len(self.labels)} photos of {len(set(self.labels.tolist()))} classes{some}"
+
+
+def find(folder) -> tuple[list[Path], list[int], list[Path]]:
+    """The photos of a folder with one folder per class: their paths, their labels, and what was left alone.
+
+    Hidden files are passed over.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: a folder that is no class, photos outside the class folders, or no photo at all.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"There is no folder {paths.shorten(folder)}. Make it, with a folder for each class, e.g. "
+            f"{paths.shorten(folder / 'cat')}, and put your photos in there."
+        )
+    files, labels, ignored = [], [], []
+    for place in sorted(folder.iterdir()):
+        if place.name.startswith("."):
+            continue
+        if not place.is_dir():
+            if place.suffix.lower() in SUFFIXES:
+                raise ValueError(
+                    f"{paths.shorten(place)} lies outside the class folders, so its class is not known. "
+                    f"Move it into a folder with the name of what it shows: {', '.join(CLASSES)}."
+                )
+            continue
+        name = place.name.lower()
+        if name not in CLASSES:
+            near = difflib.get_close_matches(name, CLASSES, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"{paths.shorten(place)}: there is no class {place.name!r}.{hint} "
+                f"The ten that are known are {', '.join(CLASSES)}."
+            )
+        for path in sorted(place.iterdir()):
+            if path.name.startswith("."):
+                continue
+            if path.suffix.lower() in SUFFIXES:
+                files.append(path)
+                labels.append(CLASSES.index(name))
+            else:
+                ignored.append(path)
+    if not files:
+        raise ValueError(
+            f"There is no photo in {paths.shorten(folder)}. Put some into folders named after the classes "
+            f"({', '.join(CLASSES)}); their names end in {', '.join(SUFFIXES)}."
+        )
+    return files, labels, ignored
+
+
+def load_photos(folder, crop="centre crop", resize="antialiased", size: int = 32) -> Photos:
+    """Open all photos of a folder and make them small. One photo is held in memory at a time.
+
+    Args:
+        folder: has one folder per class.
+        crop, resize, size: as for ``shrink``.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``find``, ``open_photo`` and ``shrink`` say.
+    """
+    files, labels, ignored = find(folder)
+    images = [shrink(open_photo(path), crop, resize, size) for path in files]
+    return Photos(torch.stack(images), torch.tensor(labels), files, ignored)
+
+
+# -- answers -----------------------------------------------------------------------------------------
+
+
+def views(images) -> list[torch.Tensor]:
+    """Several looks at each picture: whole and as four overlapping crops, each with its mirror image.
+
+    An object that is small in one look may be large in another. The mean of the answers is steadier than
+    one answer (Krizhevsky, Sutskever and Hinton, 2012, section 4.1, did so with ten).
+
+    Args:
+        images: N×3×S×S, uint8, 0 to 255; S is 32 or more.
+
+    Returns:
+        Ten times N×3×32×32, uint8.
+    """
+    side = images.shape[-1]
+    window = round(side * VIEW_SHARE)
+    ends = (slice(0, window), slice(side - window, side))
+    looks = [images] + [images[..., rows, columns] for rows in ends for columns in ends]
+    looks = [to_32(look) for look in looks]
+    return looks + [look.flip(-1) for look in looks]
+
+
+VIEW_SHARE = 0.875
+"""The side of a crop in ``views``, as a share of the picture's."""
+
+
+def to_32(images) -> torch.Tensor:
+    """N×3×S×S to N×3×32×32, uint8, averaging where pixels are left out."""
+    if images.shape[-1] == 32:
+        return images
+    small = F.interpolate(images.float(), (32, 32), mode="bilinear", antialias=True)
+    return small.round().clamp(0, 255).to(torch.uint8)
+
+
+def ask(model, images, labels, *, several_views: bool = False) -> Evaluation:
+    """What a Core ML file answers to pictures.
+
+    Args:
+        model: a file or package, or a loaded ``CoreMLModel``, with the ten classes as its labels.
+        images: N×3×S×S, uint8, 0 to 255.
+        labels: N, int64.
+        several_views: take the mean of the answers to ``views(images)``.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such file, or it has other classes.
+    """
+    model = model if isinstance(model, CoreMLModel) else load(model)
+    if model.labels is not None and tuple(model.labels) != CLASSES:
+        raise ValueError(
+            f"The model knows {', '.join(map(str, model.labels))}; the photos are of {', '.join(CLASSES)}. "
+            "Convert a network for CIFAR-10 with these names in this order."
+        )
+    looks = views(images) if several_views else [to_32(images)]
+    return Evaluation(torch.stack([model.probs(look) for look in looks]).mean(0), labels)
+
+
+@dataclass(repr=False)
+class Result:
+    """What a model said about the photos of a folder.
+
+    Attributes:
+        photos: the photos that were judged.
+        evaluation: probabilities and labels, as ``helpers.training.evaluate`` gives them.
+    """
+
+    photos: Photos
+    evaluation: Evaluation
+
+    @property
+    def right(self) -> torch.Tensor:
+        """N, bool: whether each answer is right."""
+        return self.evaluation.predictions == self.evaluation.labels
+
+    @property
+    def accuracy(self) -> Interval:
+        """The share of right answers with its 95 % interval."""
+        return share(self.right)
+
+    def __repr__(self) -> str:
+        return f"{self.photos!r}: right {self.accuracy} with 95 % confidence"
+
+    def show_mistakes(self, count: int = 20) -> None:
+        """A contact sheet of the wrong answers, the surest first; above each the answer and (the class)."""
+        wrong = (~self.right).nonzero().flatten()
+        sure = self.evaluation.probs.max(1).values[wrong]
+        wrong = wrong[sure.argsort(descending=True)][:count]
+        if not len(wrong):
+            print("no mistakes")
+            return
+        answers = self.evaluation.predictions
+        titles = [f"{CLASSES[answers[i]]}\n({CLASSES[self.evaluation.labels[i]]})" for i in wrong]
+        pictures = torch.stack([shrink(open_photo(self.photos.files[i]), "squash", size=96) for i in wrong])
+        alt = f"{len(wrong)} photos with a wrong answer; above each the answer, and in brackets its class."
+        figures.images(pictures, titles, alt=alt)
+
+
+def evaluate(folder, model=None, *, crop="centre crop", resize="antialiased", several_views=False) -> Result:
+    """Put all photos of a folder to a Core ML file.
+
+    Args:
+        folder: has one folder per class, as ``photos/cat/*.jpg``.
+        model: a Core ML file or package, or a loaded one; without it the camera network that ships with
+            the project is converted.
+        crop, resize: as for ``shrink``.
+        several_views: as for ``ask``.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``find``, ``open_photo`` and ``shrink`` say.
+
+    Example:
+        >>> result = evaluate("photos")  # doctest: +SKIP
+        >>> result.show_mistakes()  # doctest: +SKIP
+    """
+    photos = load_photos(folder, crop, resize, size=128 if several_views else 32)
+    model = model or to_coreml()
+    return Result(photos, ask(model, photos.images, photos.labels, several_views=several_views))
+
+
+def to_coreml(network=None, name: str = "photos.mlmodel", **arguments) -> Path:
+    """A network as a Core ML file in ``artifacts/scratch/``, by the road of notebooks 03 and 04.
+
+    Args:
+        network: in evaluation mode; without it the camera network that ships with the project.
+        name: of the file.
+        arguments: for ``helpers.onnx_coreml.convert``, in place of a picture from 0 to 255 and ten labels.
+
+    Returns:
+        The path of the file.
+    """
+    from helpers import checkpoints, coreml
+    from helpers.onnx_coreml import convert
+    from helpers.onnx_export import export_onnx
+
+    network = checkpoints.load_camera()[0] if network is None else network
+    onnx = paths.artifact(f"scratch/{Path(name).stem}.onnx")
+    export_onnx(network, onnx, classes=CLASSES)
+    usual = {"image_input_names": ["image"], "mode": "classifier", "class_labels": list(CLASSES)}
+    usual |= {"preprocessing_args": {"image_scale": 1 / 255}}
+    return coreml.save(convert(onnx, **(usual | arguments)), paths.artifact(f"scratch/{name}"))

@@ -1,0 +1,336 @@
+"""Photos as people have them: turned, transparent, from an iPhone, too large, in a folder with a typing error."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pillow_heif
+import pytest
+import torch
+from PIL import Image
+
+from helpers import camera, intervals, photos
+from helpers.data import CLASSES
+from helpers.drawings import draw
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def halves(width=64, height=32, left=RED, right=BLUE):
+    """A picture whose left half has another colour than its right half."""
+    picture = Image.new("RGB", (width, height), right)
+    picture.paste(left, (0, 0, width // 2, height))
+    return picture
+
+
+def near(pixel, colour, tolerance=12):
+    return all(abs(a - b) <= tolerance for a, b in zip(pixel, colour, strict=True))
+
+
+# -- one photo ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".heic", ".HEIC", ".tif", ".gif", ".bmp"])
+def test_every_format_opens(tmp_path, suffix):
+    path = tmp_path / f"photo{suffix}"
+    if suffix.lower() == ".heic":
+        pillow_heif.from_pillow(halves()).save(path, quality=90)
+    else:
+        halves().save(path)
+    picture = photos.open_photo(path)
+    assert picture.mode == "RGB" and picture.size == (64, 32)
+    assert near(picture.getpixel((5, 16)), RED) and near(picture.getpixel((58, 16)), BLUE)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".heic"])
+def test_a_photo_taken_upright_comes_out_upright(tmp_path, suffix):
+    """A phone stores the picture lying on its side, and a note that it is to be turned."""
+    path, lying = tmp_path / f"photo{suffix}", halves()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn it clockwise
+    if suffix == ".heic":
+        file = pillow_heif.from_pillow(lying)
+        file.save(path, quality=90, exif=exif.tobytes())
+    else:
+        lying.save(path, exif=exif, quality=95)
+    upright = photos.open_photo(path)
+    assert upright.size == (32, 64)
+    assert near(upright.getpixel((16, 5)), RED) and near(upright.getpixel((16, 58)), BLUE)
+
+
+def test_transparent_parts_are_white(tmp_path):
+    layers = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    layers.paste((255, 0, 0, 255), (0, 0, 4, 8))
+    layers.save(tmp_path / "rgba.png")
+    layers.convert("P").save(tmp_path / "palette.png", transparency=layers.convert("P").getpixel((7, 0)))
+    Image.new("LA", (8, 8), (0, 0)).save(tmp_path / "grey.png")
+    for name in ("rgba", "palette", "grey"):
+        assert photos.open_photo(tmp_path / f"{name}.png").getpixel((7, 4)) == (255, 255, 255), name
+    assert photos.open_photo(tmp_path / "rgba.png").getpixel((1, 4)) == RED
+
+
+def test_cmyk_becomes_rgb(tmp_path):
+    halves().convert("CMYK").save(tmp_path / "print.jpg", quality=95)
+    assert near(photos.open_photo(tmp_path / "print.jpg").getpixel((5, 16)), RED)
+
+
+def test_sixteen_bits_keep_their_light(tmp_path):
+    grey = np.linspace(0, 65535, 256, dtype=np.uint16)[None].repeat(4, 0)
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    Image.fromarray(grey).save(tmp_path / "deep.tif")
+    for name in ("deep.png", "deep.tif"):
+        pixels = np.asarray(photos.open_photo(tmp_path / name))
+        assert np.abs(pixels[0, :, 0].astype(int) - np.arange(256)).max() <= 1
+
+
+def test_an_animation_gives_its_first_picture(tmp_path):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
+    for suffix in ("gif", "webp", "png"):
+        path = tmp_path / f"moving.{suffix}"
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
+        assert near(photos.open_photo(path).getpixel((4, 4)), RED)
+
+
+def test_a_hundred_megapixels_take_little_memory(tmp_path):
+    path = tmp_path / "huge.jpg"
+    Image.new("L", (10_000, 10_000), 99).save(path)
+    code = (
+        "import resource, sys; from helpers.photos import open_photo; peak = lambda: "
+        "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
+        f"before = peak(); size = open_photo({str(path)!r}).size; "
+        "print(*size, (peak() - before) * (1 if sys.platform == 'darwin' else 1024))"
+    )
+    answer = subprocess.check_output([sys.executable, "-W", "error", "-c", code], text=True).split()
+    width, height, grown = map(int, answer)
+    assert (width, height) == (1250, 1250)
+    assert grown < 50e6, f"{grown / 1e6:.0f} MB"
+
+
+@pytest.mark.parametrize("name", ["huge.png", "progressive.jpg", "bomb.png"])
+def test_what_would_take_much_memory_is_refused_by_name(tmp_path, name):
+    path = tmp_path / name
+    side = 15_000 if name == "bomb.png" else 10_000
+    if name == "progressive.jpg":
+        Image.new("L", (9_000, 9_000)).save(path, progressive=True)
+    else:
+        Image.new("1", (side, side)).save(path, compress_level=1)
+    with pytest.raises(ValueError, match=rf"{name} has .* megapixels, and at most 64 are decoded"):
+        photos.open_photo(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + bytes(50), "cut.jpg", "cut.heic"]
+)
+def test_what_is_no_picture_is_named(tmp_path, content):
+    path = tmp_path / "odd.jpg"
+    if content == "cut.jpg":
+        halves(640, 480).save(path)
+        path.write_bytes(path.read_bytes()[:2000])
+    elif content == "cut.heic":
+        path = tmp_path / "odd.heic"
+        pillow_heif.from_pillow(halves(640, 480)).save(path)
+        path.write_bytes(path.read_bytes()[:-200])
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"odd\..* is no picture that can be read, or is damaged"):
+        photos.open_photo(path)
+
+
+def test_floating_point_pixels_are_refused(tmp_path):
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "depth.tif")
+    with pytest.raises(ValueError, match="floating-point"):
+        photos.open_photo(tmp_path / "depth.tif")
+
+
+# -- making it small ---------------------------------------------------------------------------------
+
+
+def test_the_three_crops():
+    """A wide picture: red, then white, then blue."""
+    wide = Image.new("RGB", (96, 32), "white")
+    wide.paste(RED, (0, 0, 16, 32))
+    wide.paste(BLUE, (80, 0, 96, 32))
+    middle, squashed, fitted = (photos.shrink(wide, crop) for crop in photos.CROPS)
+    assert (middle == 255).all(), "the ends are cut off"
+    assert tuple(squashed[:, 16, 1]) == RED and tuple(squashed[:, 16, 30]) == BLUE
+    assert (squashed[1, 16] == 255).sum() >= 20
+    assert (fitted[:, 0] == 128).all() and (fitted[:, -1] == 128).all()
+    assert tuple(fitted[:, 16, 1]) == RED and (fitted[:, 16, 16] == 255).all()
+    assert middle.dtype == torch.uint8 and middle.shape == squashed.shape == fitted.shape == (3, 32, 32)
+
+
+def test_only_antialiasing_looks_at_every_pixel():
+    """Stripes one pixel wide become even grey; the other two see one side of the pattern."""
+    stripes = np.zeros((320, 320, 3), np.uint8)
+    stripes[:, ::2] = 255
+    spread = {}
+    for resize in photos.RESIZES:
+        small = photos.shrink(Image.fromarray(stripes), "squash", resize).float()
+        spread[resize] = (small.mean() - 127.5).abs().item()
+    assert spread["antialiased"] < 3
+    assert spread["nearest"] > 120
+    noise = np.random.default_rng(0).integers(0, 256, (320, 320, 3), dtype=np.uint8)
+    rough = [photos.shrink(Image.fromarray(noise), "squash", r).float().std() for r in photos.RESIZES]
+    assert rough[0] < rough[1] / 3 and rough[1] < rough[2]
+
+
+def test_an_unknown_way_is_named():
+    with pytest.raises(ValueError, match=r"'zoom' is not known. Use one of 'centre crop'"):
+        photos.shrink(halves(), "zoom")
+    with pytest.raises(ValueError, match=r"'lanczos' is not known. Use one of 'antialiased'"):
+        photos.shrink(halves(), "squash", "lanczos")
+
+
+# -- a folder ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two drawn photos of each class, 80×60."""
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(CLASSES):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(2):
+            picture = draw(label, rng, size=80).crop((0, 10, 80, 70))
+            picture.save(tmp_path / "photos" / name / f"{number}.jpg", quality=95)
+    return tmp_path / "photos"
+
+
+def test_the_photos_of_a_folder(folder):
+    (folder / ".DS_Store").write_bytes(b"")
+    (folder / "cat" / ".hidden.jpg").write_bytes(b"")
+    (folder / "cat" / "film.mov").write_bytes(b"")
+    (folder / "dog").rename(folder / "Dog")
+    loaded = photos.load_photos(folder)
+    assert loaded.images.shape == (20, 3, 32, 32) and loaded.images.dtype == torch.uint8
+    names = [path.parent.name.lower() for path in loaded.files]
+    assert [CLASSES[label] for label in loaded.labels] == names
+    assert repr(loaded) == "20 photos of 10 classes; left alone: film.mov"
+
+
+def test_folders_that_are_not_as_they_should_be_are_named(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"There is no folder .*nowhere.*cat"):
+        photos.load_photos(tmp_path / "nowhere")
+    (tmp_path / "empty" / "cat").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"There is no photo in .*empty.*airplane, .* truck"):
+        photos.load_photos(tmp_path / "empty")
+    halves().save(folder / "loose.jpg")
+    with pytest.raises(ValueError, match=r"loose\.jpg lies outside the class folders"):
+        photos.load_photos(folder)
+    (folder / "loose.jpg").unlink()
+    (folder / "cat").rename(folder / "cats")
+    with pytest.raises(
+        ValueError, match=r"there is no class 'cats'. Did you mean 'cat'\? The ten .* airplane"
+    ):
+        photos.load_photos(folder)
+
+
+def test_one_bad_photo_is_named(folder):
+    (folder / "ship" / "torn.png").write_bytes(b"torn")
+    with pytest.raises(ValueError, match=r"ship/torn\.png is no picture"):
+        photos.load_photos(folder)
+
+
+# -- answers -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def file(sharp_model, tmp_path_factory):
+    """A small network as a Core ML file, by the whole road."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHAPTER_ARTIFACTS", str(tmp_path_factory.mktemp("core-ml")))
+        return photos.to_coreml(sharp_model)
+
+
+def test_the_file_answers_what_the_network_answers(folder, file, sharp_model):
+    result = photos.evaluate(folder, file)
+    probs = sharp_model(photos.load_photos(folder).images.float() / 255).softmax(1)
+    assert (result.evaluation.probs - probs).abs().max() < 1e-4
+    assert result.accuracy.value == (probs.argmax(1) == result.evaluation.labels).double().mean()
+    assert "20 photos of 10 classes: right" in repr(result)
+
+
+def test_several_views_are_the_mean_of_ten_answers(folder, file, sharp_model):
+    squares = photos.load_photos(folder, size=128)
+    together = photos.ask(file, squares.images, squares.labels, several_views=True).probs
+    looks = photos.views(squares.images)
+    assert len(looks) == 10 and all(look.shape == (20, 3, 32, 32) for look in looks)
+    each = [sharp_model(look.float() / 255).softmax(1) for look in looks]
+    assert (together - torch.stack(each).mean(0)).abs().max() < 1e-4
+    assert torch.equal(looks[5], looks[0].flip(-1))
+    result = photos.evaluate(folder, file, several_views=True)
+    assert torch.allclose(result.evaluation.probs, together)
+
+
+def test_the_contact_sheet_shows_the_mistakes(folder, file, monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        photos.figures, "images", lambda pictures, titles, alt: shown.append((pictures, titles, alt))
+    )
+    result = photos.evaluate(folder, file)
+    result.show_mistakes()
+    ((pictures, titles, alt),) = shown
+    wrong = int((~result.right).sum())
+    assert len(pictures) == len(titles) == min(wrong, 20) and alt.startswith(f"{len(titles)} photos")
+    for title in titles:
+        answer, label = title.replace("(", "").replace(")", "").split("\n")
+        assert answer != label and {answer, label} <= set(CLASSES)
+
+
+def test_a_model_with_other_classes_is_refused(file, folder):
+    from helpers.coreml_runtime import load
+
+    model = load(file)
+    model.labels = model.labels[::-1]
+    with pytest.raises(ValueError, match="The model knows truck, ship"):
+        photos.evaluate(folder, model)
+
+
+# -- intervals ---------------------------------------------------------------------------------------
+
+
+def answers(right, wrong):
+    return torch.tensor([True] * right + [False] * wrong)
+
+
+def test_wilsons_interval():
+    """The formula worked out by hand for 8 of 10, 0 of 5 and 10 of 10."""
+    measured = intervals.share(answers(8, 2))
+    assert (measured.value, measured.count) == (0.8, 10)
+    assert measured.low == pytest.approx(0.4902, abs=1e-4) and measured.high == pytest.approx(
+        0.9433, abs=1e-4
+    )
+    assert str(measured) == "80.0% (49.0% to 94.3%)"
+    assert round(intervals.share(answers(0, 5)).high, 4) == 0.4345
+    assert intervals.share(answers(10, 0)).high == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="at least one picture"):
+        intervals.share(answers(0, 0))
+
+
+def test_wilsons_interval_holds_the_truth_95_times_in_100():
+    generator = torch.Generator().manual_seed(0)
+    held = 0
+    for _ in range(1000):
+        s = intervals.share(torch.rand(50, generator=generator) < 0.9)
+        held += s.low <= 0.9 <= s.high
+    assert 930 <= held <= 985
+
+
+def test_a_gain_is_counted_picture_by_picture():
+    before, after = answers(50, 50), answers(60, 40)
+    change = intervals.gain(before, after)
+    assert change.value == pytest.approx(0.1) and change.low > 0.03
+    assert change.points.startswith("+10.0 (+4.")
+    assert intervals.gain(after, before).points.startswith("−10.0")
+    unpaired = intervals.gain(before, after[torch.randperm(100, generator=torch.Generator().manual_seed(0))])
+    assert unpaired.low < 0, "the same shares of other pictures say much less"
+    both = intervals.gain(torch.stack([before, before], 1), torch.stack([after, before], 1))
+    assert both.value == pytest.approx(0.05)
+    with pytest.raises(ValueError, match="Compare the answers to the same pictures"):
+        intervals.gain(before, after[:-1])
+
+
+def test_faults_work_on_photos(folder):
+    images = photos.load_photos(folder, size=128).images
+    dark = camera.exposure(images.float() / 255, -2)
+    assert photos.to_32((dark * 255).round().to(torch.uint8)).float().mean() < images.float().mean()
