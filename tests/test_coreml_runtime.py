@@ -858,8 +858,8 @@ def test_unknown_operators_are_refused_by_name(tmp_path, package):
     with pytest.raises(ValueError, match=r"copy\.mlpackage: the operator 'quantum_relu' called '\w+' is not"):
         coreml_runtime.load(package)
 
-    with pytest.raises(ValueError, match=r"the layer 'sin' called 'my sine' is not covered"):
-        network(tmp_path / "sine.mlmodel", lambda builder: builder.add_sin("my sine", "x", "y"))
+    with pytest.raises(ValueError, match=r"the layer 'whereNonZero' called 'my places' is not covered"):
+        network(tmp_path / "places.mlmodel", lambda builder: builder.add_where_nonzero("my places", "x", "y"))
 
 
 def test_an_operator_that_contradicts_its_declaration_is_refused(package):

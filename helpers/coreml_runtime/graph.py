@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -30,6 +30,8 @@ class Step:
         shapes: for each output the shape that the file declares, None where it declares none;
             a dimension that the file leaves open is None.
         rounds: for each output whether it is rounded to float16.
+        kinds: for each output what the file declares it to hold: "float", "integer", "bool", or None
+            where it declares nothing.
     """
 
     operator: str
@@ -40,6 +42,7 @@ class Step:
     outputs: list[str]
     shapes: list[tuple | None]
     rounds: list[bool]
+    kinds: list[str | None]
     releases: list[str] = field(default_factory=list)
 
     def needs(self) -> list[str]:
@@ -51,20 +54,15 @@ class Step:
             ]
         return found
 
-    def run(self, values: dict, constant: Callable = lambda value: value) -> tuple:
-        """Compute the outputs.
-
-        Args:
-            values: tensors by name.
-            constant: applied to each constant, e.g. to move it to another device.
-        """
+    def run(self, values: dict) -> tuple:
+        """Compute the outputs from tensors by name."""
 
         def look_up(argument):
             if isinstance(argument, Name):
                 return values[argument]
             if isinstance(argument, list) and any(isinstance(item, Name) for item in argument):
                 return [look_up(item) for item in argument]
-            return constant(argument)
+            return argument
 
         result = self.function(
             *map(look_up, self.arguments), **{key: look_up(value) for key, value in self.parameters.items()}
@@ -81,11 +79,46 @@ def to_float16(value):
     return value.half().float() if torch.is_tensor(value) and value.is_floating_point() else value
 
 
-def _on_meta(value):
-    """A float tensor without its memory; everything else as it is."""
-    if torch.is_tensor(value) and value.is_floating_point():
-        return torch.empty_like(value, device="meta")
-    return value
+def kind_of(tensor) -> str:
+    """What a tensor holds: "float", "integer" or "bool"."""
+    if tensor.is_floating_point():
+        return "float"
+    return "bool" if tensor.dtype == torch.bool else "integer"
+
+
+_SHAPE_ARGUMENTS = {"shape", "begin", "end", "size", "reps", "k", "start", "step", "one_hot_vector_size"}
+"""Parameters that decide about a result's shape. Their values have to be known before anything runs."""
+
+_SMALL = 2**16
+"""Values that depend on no input are computed ahead when they are this few: they may be shapes."""
+
+
+def _dry_run(step: Step, values: dict) -> tuple:
+    """The results of a step as tensors that have a shape and no memory.
+
+    What depends on no input (shapes, mostly) is computed if it is small, because later steps may need it.
+    """
+
+    def look_up(argument):
+        return values[argument] if isinstance(argument, Name) else argument
+
+    def strip(argument):
+        argument = look_up(argument)
+        if isinstance(argument, list):
+            return [strip(item) for item in argument]
+        return torch.empty_like(argument, device="meta") if torch.is_tensor(argument) else argument
+
+    decisive = {key: look_up(value) for key, value in step.parameters.items() if key in _SHAPE_ARGUMENTS}
+    for key, value in decisive.items():
+        if torch.is_tensor(value) and value.is_meta:
+            raise ValueError(f"'{key}' depends on the input's values, so the shape of the result does too")
+    parameters = {key: strip(value) for key, value in step.parameters.items()} | decisive
+    bare = replace(step, arguments=[strip(argument) for argument in step.arguments], parameters=parameters)
+    if any(torch.is_tensor(values[name]) and values[name].is_meta for name in step.needs()):
+        return bare.run(values)
+    with torch.device("meta"):
+        results = bare.run(values)
+    return step.run(values) if all(math.prod(r.shape) <= _SMALL for r in results) else results
 
 
 class Graph:
@@ -95,6 +128,7 @@ class Graph:
         archive: where the steps come from; it words the errors.
         steps: in the order of the file.
         inputs: for each input of the model the shape of one example, in the file's own rank.
+        integers: the names of the inputs that hold whole numbers.
         outputs: the names of the values wanted.
 
     Raises:
@@ -102,10 +136,11 @@ class Graph:
             a tensor would be larger than ``MAX_ACTIVATION_BYTES``.
     """
 
-    def __init__(self, archive, steps: list[Step], inputs: dict[str, tuple], outputs: list[str]):
+    def __init__(self, archive, steps: list[Step], inputs: dict[str, tuple], outputs: list[str], integers=()):
         self._archive = archive
         self.steps = steps
         self.inputs = inputs
+        self._integers = integers
         self.outputs = outputs
         self._check_names()
         self.largest_bytes = self._check_shapes()
@@ -145,7 +180,10 @@ class Graph:
             return tuple(known[name] for name in self.outputs)
 
         with torch.no_grad():
-            results = torch.func.vmap(one_example)(*batch.values())
+            if all(len(value) == 1 for value in batch.values()):
+                results = [result[None] for result in one_example(*(value[0] for value in batch.values()))]
+            else:
+                results = torch.func.vmap(one_example)(*batch.values())
         return dict(zip(self.outputs, results, strict=True))
 
     def _check_names(self):
@@ -176,25 +214,31 @@ class Graph:
 
     def _check_shapes(self) -> int:
         """Run every step on tensors without memory and compare shapes. Returns the largest size in bytes."""
-        values = {name: torch.empty(shape, device="meta") for name, shape in self.inputs.items()}
+        values = {}
+        for name, shape in self.inputs.items():
+            dtype = torch.int32 if name in self._integers else torch.float32
+            values[name] = torch.empty(shape, dtype=dtype, device="meta")
         largest = 1
         for step in self.steps:
             where = _where(step)
             try:
-                results = step.run(values, _on_meta)
+                results = _dry_run(step, values)
             except Exception as error:
                 raise self._archive.error(f"{where} cannot be computed: {_first_line(error)}") from error
             if len(results) != len(step.outputs):
                 raise self._archive.error(
                     f"{where} makes {len(results)} values, the file names {len(step.outputs)}"
                 )
-            for name, result, shape in zip(step.outputs, results, step.shapes, strict=True):
+            declared = zip(step.outputs, results, step.shapes, step.kinds, strict=True)
+            for name, result, shape, kind in declared:
                 if not torch.is_tensor(result):
                     raise self._archive.error(f"{where} makes no tensor")
                 if shape is not None and not _fits(tuple(result.shape), shape):
                     raise self._archive.error(
                         f"{where} makes a tensor of shape {tuple(result.shape)}, the file declares {shape}"
                     )
+                if kind is not None and kind_of(result) != kind:
+                    raise self._archive.error(f"{where} makes {kind_of(result)}s, the file declares {kind}s")
                 largest = max(largest, math.prod(result.shape) * result.element_size())
                 if largest > MAX_ACTIVATION_BYTES:
                     raise self._archive.error(

@@ -95,6 +95,8 @@ class CoreMLModel:
         self._native = coremltools().models.MLModel(str(path)) if engine != "torch" else None
         self._graph = None
         self._float16_inputs = set(self.inputs) if precision == "float16" else set()
+        # In a neural network every number is a float.
+        self._integer_inputs = set()
         kind = self._archive.specification.WhichOneof("Type")
         if kind == "mlProgram":
             self.format = "ML program"
@@ -154,8 +156,10 @@ class CoreMLModel:
                 raise self._archive.error(
                     f"the input '{name}' is described as {feature.shape}, its program takes {declared}"
                 )
+        self._integer_inputs = reader.integer_inputs
         if self.precision == "stored":
             self._float16_inputs = reader.float16_inputs
+        self._float16_inputs = self._float16_inputs - self._integer_inputs
         self.labels = reader.labels
         self._label_names = reader.class_outputs
         self._probabilities = reader.probabilities
@@ -239,6 +243,7 @@ class CoreMLModel:
                 outputs=[f"{feature.name} scaled"],
                 shapes=[feature.shape],
                 rounds=[rounds],
+                kinds=["float"],
             ),
             Preprocessing(scale, bias),
         )
@@ -249,7 +254,7 @@ class CoreMLModel:
         self._arrays = [name for name in self.outputs if name not in class_outputs]
         wanted = self._arrays + ([self._probabilities] if self._probabilities else [])
         shapes = {name: feature.shape for name, feature in self.inputs.items()}
-        self._graph = Graph(self._archive, steps, shapes, list(dict.fromkeys(wanted)))
+        self._graph = Graph(self._archive, steps, shapes, list(dict.fromkeys(wanted)), self._integer_inputs)
         self.operators = collections.Counter(step.operator for step in steps)
 
     def _check_labels(self):
@@ -279,7 +284,7 @@ class CoreMLModel:
 
         Returns:
             For a classifier e.g. ``{"classLabel": "cat", "classLabelProbs": {"cat": 0.9, ...}}``, the
-            names being those in the file. Any other output as float32 array in its own shape.
+            names being those in the file. Any other output as float32 or int32 array in its own shape.
 
         Raises:
             ValueError: an input is missing or unknown, or has another size, mode or type.
@@ -350,6 +355,8 @@ class CoreMLModel:
     def _answer(self, results) -> dict:
         """The first example of a batch as ``predict`` answers it."""
         answer = {name: results[name][0].numpy() for name in self._arrays}
+        # Core ML's whole numbers have 32 bits.
+        answer = {n: v.astype(np.int32) if v.dtype.kind in "iu" else v for n, v in answer.items()}
         if self.labels is not None:
             probs = results[self._probabilities][0].flatten()
             label_name, probs_name = self._label_names
@@ -363,7 +370,7 @@ class CoreMLModel:
     def _one(self, feature, value) -> torch.Tensor:
         """One example as a batch of one, ready for the network."""
         if isinstance(feature, ArrayInput):
-            value = torch.as_tensor(np.asarray(value), dtype=torch.float32)
+            value = self._numbers(feature, torch.as_tensor(np.asarray(value)))
             if tuple(value.shape) != feature.shape:
                 raise ValueError(
                     f"the input '{feature.name}' has the shape {tuple(value.shape)}, "
@@ -394,6 +401,14 @@ class CoreMLModel:
         pixels = pixels.permute(2, 0, 1) if mode == "RGB" else pixels[None]
         return self._to_network(feature, pixels[None])
 
+    def _numbers(self, feature, values) -> torch.Tensor:
+        """An array in the type that the model computes with."""
+        if feature.name not in self._integer_inputs:
+            return values.float()
+        if bool((values != values.int()).any()):
+            raise ValueError(f"the input '{feature.name}' takes whole numbers. Round them first.")
+        return values.int()
+
     def _check_batch(self, feature, images) -> torch.Tensor:
         """A batch as a tensor of the right shape and type."""
         images = torch.as_tensor(images)
@@ -414,7 +429,7 @@ class CoreMLModel:
         """N×C×H×W as the network sees it: its channel order, float32, and the file's leading 1."""
         if isinstance(feature, ImageInput) and feature.colour == "BGR":
             images = images.flip(1)
-        images = images.float()
+        images = self._numbers(feature, images)
         if feature.name in self._float16_inputs:
             images = to_float16(images)
         if images.ndim == 4:

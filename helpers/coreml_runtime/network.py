@@ -78,6 +78,7 @@ class NetworkReader:
                     outputs=list(layer.output),
                     shapes=[None] * len(layer.output),
                     rounds=[precision == "float16"] * len(layer.output),
+                    kinds=["float"] * len(layer.output),
                 )
             )
 
@@ -162,9 +163,66 @@ def _padding(p, kind):
     return {"pad_type": "custom", "pad": _edges(p.valid.paddingAmounts)}
 
 
+def _deconvolution(p, weights):
+    if list(p.dilationFactor) not in ([], [1, 1]):
+        raise TypeError("a dilated deconvolution is not covered: the format ignores the dilation")
+    groups = p.nGroups or 1
+    shape = [p.kernelChannels, p.outputChannels // groups, *_two(p.kernelSize, 3)]
+    padding = _padding(p, p.WhichOneof("ConvolutionPaddingType"))
+    return _deconvolution_of, {
+        "weight": weights(p.weights, shape),
+        "bias": weights(p.bias, [p.outputChannels]) if p.hasBias else None,
+        "strides": _two(p.stride, 1),
+        "groups": groups,
+        "size": list(p.outputShape),
+        **padding,
+    }
+
+
+def _deconvolution_of(x, weight, size, **parameters):
+    """A transposed convolution. The format does not say where a result of another size would lie."""
+    result = op.conv_transpose(x, weight, **parameters)
+    if size and list(result.shape[2:]) != size:
+        raise ValueError(f"a deconvolution to {size} instead of {list(result.shape[2:])} is not covered")
+    return result
+
+
+def _three(p, name):
+    return [getattr(p, f"{name}{axis}") or 1 for axis in ("Depth", "Height", "Width")]
+
+
+def _padding_3d(p):
+    if p.paddingType:
+        return {"pad_type": ("custom", "valid", "same")[p.paddingType]}
+    sides = ("Front", "Back", "Top", "Bottom", "Left", "Right")
+    return {"pad_type": "custom", "pad": [getattr(p, f"customPadding{side}") for side in sides]}
+
+
+def _convolution_3d(p, weights):
+    if p.isDeconvolution:
+        raise TypeError("a deconvolution of volumes is not covered")
+    groups = p.nGroups or 1
+    shape = [p.outputChannels, p.inputChannels // groups, *_three(p, "kernel")]
+    return op.conv, {
+        "weight": weights(p.weights, shape),
+        "bias": weights(p.bias, [p.outputChannels]) if p.hasBias else None,
+        "strides": _three(p, "stride"),
+        "dilations": _three(p, "dilation"),
+        "groups": groups,
+        **_padding_3d(p),
+    }
+
+
+def _pooling_3d(p, weights):
+    parameters = {"kernel_sizes": _three(p, "kernel"), "strides": _three(p, "stride"), **_padding_3d(p)}
+    if p.type == 0:
+        return op.max_pool, parameters
+    return op.avg_pool, {"exclude_padding_from_average": p.countExcludePadding, **parameters}
+
+
 def _convolution(p, weights):
     if p.isDeconvolution:
-        raise TypeError("deconvolution is not covered")
+        return _deconvolution(p, weights)
     shape = [p.outputChannels, p.kernelChannels, *_two(p.kernelSize, 3)]
     return op.conv, {
         "weight": weights(p.weights, shape),
@@ -232,9 +290,15 @@ def _batch_norm_of(x, mean, variance, gamma, beta, epsilon):
 
 
 def _batchnorm(p, weights):
-    if p.computeMeanVar or p.instanceNormalization:
-        raise TypeError("statistics of the input itself are not covered")
     shape = [p.channels]
+    if p.computeMeanVar and p.instanceNormalization:
+        return op.instance_norm, {
+            "gamma": weights(p.gamma, shape),
+            "beta": weights(p.beta, shape),
+            "epsilon": p.epsilon or 1e-5,
+        }
+    if p.computeMeanVar or p.instanceNormalization:
+        raise TypeError("statistics of the batch itself are not covered")
     return _batch_norm_of, {
         "mean": weights(p.mean, shape),
         "variance": weights(p.variance, shape),
@@ -249,7 +313,7 @@ def _activation(p, weights):
     a = getattr(p, kind) if kind else None
     plain = {"ReLU": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
     plain["softsign"] = torch.nn.functional.softsign
-    plain["softplus"] = torch.nn.functional.softplus
+    plain["softplus"] = op.softplus
     if kind in plain:
         return plain[kind], {}
     if kind == "PReLU":
@@ -391,12 +455,6 @@ def _flatten(p, weights):
     return _flatten_of, {}
 
 
-def _flatten_to_2d_of(x, axis):
-    """The dimensions before ``axis`` in one, those from it on in another."""
-    axis = axis % x.ndim
-    return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
-
-
 def _pad_layer(p, weights):
     kind = p.WhichOneof("PaddingType") or "constant"
     mode = {"constant": "constant", "reflection": "reflect", "replication": "replicate"}[kind]
@@ -432,10 +490,216 @@ def _gelu(p, weights):
 
 
 def _upsample(p, weights):
-    if p.mode or p.fractionalScalingFactor:
-        raise TypeError("only nearest-neighbour enlargement by whole factors is covered")
-    height, width = _two(p.scalingFactor, 1)
+    height, width = list(p.fractionalScalingFactor) or _two(p.scalingFactor, 1)
+    if p.mode and p.linearUpsampleMode == 0:
+        return _upsample_default, {"height": height, "width": width}
+    if p.mode:
+        parameters = {"scale_factor_height": height, "scale_factor_width": width}
+        return op.upsample_bilinear, {"align_corners": p.linearUpsampleMode == 1, **parameters}
     return op.upsample_nearest_neighbor, {"scale_factor_height": height, "scale_factor_width": width}
+
+
+def _upsample_default(x, height, width):
+    """Bilinear, as ``resize_bilinear`` samples unless told otherwise."""
+    return op.resize_bilinear(x, math.floor(x.shape[-2] * height), math.floor(x.shape[-1] * width))
+
+
+def _resize_bilinear(p, weights):
+    modes = ("STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "DEFAULT", "OFFSET_CORNERS")
+    height, width = _two(p.targetSize, 1)
+    parameters = {"target_size_height": height, "target_size_width": width}
+    return op.resize_bilinear, {"sampling_mode": modes[p.mode.samplingMethod], **parameters}
+
+
+def _reorganize_data(p, weights):
+    functions = (op.space_to_depth, op.depth_to_space, op.pixel_shuffle)
+    names = ("block_size", "block_size", "upscale_factor")
+    return functions[p.mode], {names[p.mode]: p.blockSize}
+
+
+def _crop_of(x, edges):
+    top, bottom, left, right = edges
+    return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
+
+
+def _constant_pad(p, weights):
+    if p.padToGivenOutputSizeMode:
+        raise TypeError("padding to a given size is not covered")
+    return op.pad, {"pad": list(p.padAmounts), "mode": "constant", "constant_val": p.value}
+
+
+def _compare(function):
+    """Two inputs, or one that meets ``alpha``."""
+
+    def compute(*inputs, alpha):
+        return function(*inputs) if len(inputs) > 1 else function(inputs[0], alpha)
+
+    return lambda p, weights: (_as_float(compute), {"alpha": p.alpha})
+
+
+def _as_float(function):
+    """In a neural network every number is a float: true is 1, and so are places and sizes."""
+
+    def compute(*inputs, **parameters):
+        result = function(*inputs, **parameters)
+        several = isinstance(result, tuple)
+        return tuple(value.float() for value in result) if several else result.float()
+
+    return compute
+
+
+def _logical(function):
+    """Every number but 0 is true."""
+
+    def compute(*inputs):
+        return function(*(value != 0 for value in inputs))
+
+    return _plain(_as_float(compute))
+
+
+def _argument_of(function):
+    """Where the largest or smallest value is."""
+
+    def read(p, weights):
+        return _as_float(function), {"axis": p.axis, "keep_dims": not p.removeDim}
+
+    return read
+
+
+def _top_k(p, weights):
+    return _as_float(op.topk), {"k": p.K, "axis": p.axis, "ascending": p.useBottomK}
+
+
+def _embedding_of(x, weight, bias):
+    """One row of a table for each number; the last dimension of size 1 becomes the row."""
+    places = x.squeeze(-1).long()
+    rows = weight.t()[places]
+    return rows if bias is None else rows + bias
+
+
+def _embedding_nd(p, weights):
+    return _embedding_of, {
+        "weight": weights(p.weights, [p.embeddingSize, p.vocabSize]),
+        "bias": weights(p.bias, [p.embeddingSize]) if p.hasBias else None,
+    }
+
+
+_SCATTER_MODES = ("update", "add", "sub", "mul", "div", "max", "min")
+
+
+def _scatter(function):
+    def read(p, weights):
+        where = {} if function is op.scatter_nd else {"axis": p.axis}
+        return function, {"mode": _SCATTER_MODES[p.mode], **where}
+
+    return read
+
+
+def _one_hot(p, weights):
+    return op.one_hot, {
+        "one_hot_vector_size": p.oneHotVectorSize,
+        "axis": p.axis,
+        "on_value": p.onValue,
+        "off_value": p.offValue,
+    }
+
+
+def _mvn(p, weights):
+    return _mvn_of, {
+        "axes": [-3, -2, -1] if p.acrossChannels else [-2, -1],
+        "scaled": p.normalizeVariance,
+        "epsilon": p.epsilon or 1e-6,
+    }
+
+
+def _mvn_of(x, axes, scaled, epsilon):
+    """Mean 0, and variance 1 if asked for."""
+    variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
+    return (x - mean) * torch.rsqrt(variance + epsilon) if scaled else x - mean
+
+
+def _reduce_old(p, weights):
+    """The reduction of files from before iOS 13, which keeps the dimensions."""
+    axes = ([-3, -2, -1], [-2, -1], [-3], [-2], [-1])[p.axis]
+    if p.mode in (3, 9):
+        raise TypeError("only reductions to sums, means, products, norms and extremes are covered")
+    functions = {0: op.reduce_sum, 1: op.reduce_mean, 2: op.reduce_prod, 4: op.reduce_sum_square}
+    functions |= {5: op.reduce_l1_norm, 6: op.reduce_l2_norm, 7: op.reduce_max, 8: op.reduce_min}
+    return functions[p.mode], {"axes": axes, "keep_dims": True}
+
+
+_ACTIVATION_NAMES = {"linear": "linear", "ReLU": "relu", "sigmoid": "sigmoid", "tanh": "tanh"}
+
+
+def _lstm_weights(p, w, weights):
+    """One direction's weights as the operator of ML programs wants them: input, forget, output, cell."""
+    gates, hidden = ("inputGate", "forgetGate", "outputGate", "blockInput"), p.outputVectorSize
+
+    def joined(what, shape, names=gates):
+        return torch.cat([weights(getattr(w, f"{gate}{what}"), shape) for gate in names])
+
+    return {
+        "weight_ih": joined("WeightMatrix", [hidden, p.inputVectorSize]),
+        "weight_hh": joined("RecursionMatrix", [hidden, hidden]),
+        "bias": joined("BiasVector", [hidden]) if p.params.hasBiasVectors else None,
+        "peephole": joined("PeepholeVector", [hidden], gates[:3]) if p.params.hasPeepholeVectors else None,
+    }
+
+
+def _lstm_options(p, activations):
+    kinds = [activation.WhichOneof("NonlinearityType") for activation in activations]
+    linear = [a.linear for a, kind in zip(activations, kinds, strict=True) if kind == "linear"]
+    if any(kind not in _ACTIVATION_NAMES for kind in kinds) or any(
+        (a.alpha, a.beta) != (1, 0) for a in linear
+    ):
+        raise TypeError(f"an LSTM with the activations {kinds} is not covered")
+    if p.params.forgetBias or p.params.coupledInputAndForgetGate:
+        raise TypeError("an LSTM with a forget bias or coupled gates is not covered")
+    names = ("recurrent_activation", "cell_activation", "activation")
+    options = dict(zip(names, (_ACTIVATION_NAMES[kind] for kind in kinds), strict=True))
+    return options | {"clip": p.params.cellClipThreshold or None, "output_sequence": p.params.sequenceOutput}
+
+
+def _lstm_of(x, *states, direction, **parameters):
+    """Vectors lie in the third dimension from the end of sequence × batch × size × 1 × 1."""
+    x = x.flatten(2)
+    two = direction == "bidirectional"
+    hidden = parameters["weight_hh"].shape[1] * (2 if two else 1)
+    if not states:
+        h = c = x.new_zeros(x.shape[1], hidden)
+    elif two:
+        h, c = (
+            torch.cat([s.reshape(x.shape[1], -1) for s in pair], -1) for pair in (states[::2], states[1::2])
+        )
+    else:
+        h, c = (state.reshape(x.shape[1], -1) for state in states)
+    y, h, c = op.lstm(x, h, c, direction=direction, **parameters)
+    if not two:
+        return tuple(value[..., None, None] for value in (y, h[None], c[None]))
+    (h, h_back), (c, c_back) = h.chunk(2, -1), c.chunk(2, -1)
+    return tuple(v[..., None, None] for v in (y, h[None], c[None], h_back[None], c_back[None]))
+
+
+def _lstm(p, weights):
+    parameters = _lstm_weights(p, p.weightParams, weights) | _lstm_options(p, p.activations)
+    return _lstm_of, {"direction": "reverse" if p.reverseInput else "forward", **parameters}
+
+
+def _lstm_two_ways(p, weights):
+    forward, back = (_lstm_weights(p, w, weights) for w in p.weightParams)
+    options = _lstm_options(p, p.activationsForwardLSTM)
+    if _lstm_options(p, p.activationsBackwardLSTM) != options:
+        raise TypeError("an LSTM with other activations backwards is not covered")
+    both = forward | {f"{name}_back": value for name, value in back.items()}
+    return _lstm_of, {"direction": "bidirectional", **both, **options}
+
+
+def _tile_of(x, *given, reps):
+    return op.tile(x, given[0] if given else reps)
+
+
+def _fill_like_of(x, value):
+    return torch.full_like(x, value)
 
 
 def _split_nd(p, weights):
@@ -451,47 +715,118 @@ def _plain(function):
 
 
 LAYERS = {
+    "acos": _plain(torch.acos),
+    "acosh": _plain(torch.acosh),
     "activation": _activation,
     "add": lambda p, weights: (_ADD, {"alpha": p.alpha}),
     "addBroadcastable": _plain(op.add),
+    "argMax": _argument_of(op.reduce_argmax),
+    "argMin": _argument_of(op.reduce_argmin),
+    "argSort": lambda p, weights: (_as_float(op.argsort), {"axis": p.axis, "ascending": not p.descending}),
+    "asin": _plain(torch.asin),
+    "asinh": _plain(torch.asinh),
+    "atan": _plain(torch.atan),
+    "atanh": _plain(torch.atanh),
     "average": _plain(_average_of),
     "batchedMatmul": _batched_matmul,
     "batchnorm": _batchnorm,
+    "biDirectionalLSTM": _lstm_two_ways,
     "bias": _bias,
+    "broadcastToStatic": lambda p, weights: (torch.broadcast_to, {"size": list(p.targetShape)}),
+    "ceil": _plain(torch.ceil),
+    "clampedReLU": lambda p, weights: (op.clamped_relu, {"alpha": p.alpha, "beta": p.beta}),
     "clip": lambda p, weights: (op.clip, {"alpha": p.minVal, "beta": p.maxVal}),
     "concat": _concat,
     "concatND": lambda p, weights: (_concat_of, {"axis": p.axis, "interleave": p.interleave}),
+    "constantPad": _constant_pad,
     "convolution": _convolution,
+    "convolution3d": _convolution_3d,
     "copy": _plain(lambda x: x),
+    "cos": _plain(torch.cos),
+    "cosh": _plain(torch.cosh),
+    "crop": lambda p, weights: (_crop_of, {"edges": _edges(p.cropAmounts)}),
+    "cumSum": lambda p, weights: (
+        op.cumsum,
+        {"axis": p.axis, "exclusive": p.excludeFinalSum, "reverse": p.reverse},
+    ),
     "divideBroadcastable": _plain(op.real_div),
+    "embeddingND": _embedding_nd,
+    "equal": _compare(op.equal),
     "erf": _plain(torch.erf),
+    "exp2": _plain(torch.exp2),
     "expandDims": lambda p, weights: (op.expand_dims, {"axes": list(p.axes)}),
+    "fillDynamic": lambda p, weights: (op.fill, {"value": p.value}),
+    "fillLike": lambda p, weights: (_fill_like_of, {"value": p.value}),
+    "fillStatic": lambda p, weights: (op.fill, {"shape": list(p.targetShape), "value": p.value}),
     "flatten": _flatten,
-    "flattenTo2D": lambda p, weights: (_flatten_to_2d_of, {"axis": p.axis}),
+    "flattenTo2D": lambda p, weights: (op.flatten2d, {"axis": p.axis}),
+    "floor": _plain(torch.floor),
+    "floorDivBroadcastable": _plain(op.floor_div),
+    "gather": lambda p, weights: (op.gather, {"axis": p.axis}),
+    "gatherAlongAxis": lambda p, weights: (op.gather_along_axis, {"axis": p.axis}),
+    "gatherND": _plain(op.gather_nd),
     "gelu": _gelu,
+    "getShape": _plain(_as_float(op.shape)),
+    "globalPooling3d": lambda p, weights: (
+        op.reduce_mean if p.type else op.reduce_max,
+        {"axes": [-3, -2, -1], "keep_dims": True},
+    ),
+    "greaterEqual": _compare(op.greater_equal),
+    "greaterThan": _compare(op.greater),
     "innerProduct": _inner_product,
+    "l2normalize": lambda p, weights: (op.l2_norm, {"epsilon": p.epsilon or 1e-6}),
     "layerNormalization": _layer_normalization,
+    "lessEqual": _compare(op.less_equal),
+    "lessThan": _compare(op.less),
+    "loadConstant": _load_constant,
     "loadConstantND": _load_constant,
+    "logicalAnd": _logical(torch.logical_and),
+    "logicalNot": _logical(torch.logical_not),
+    "logicalOr": _logical(torch.logical_or),
+    "logicalXor": _logical(torch.logical_xor),
     "lrn": lambda p, weights: (
         _lrn_of,
         {"size": p.localSize, "alpha": p.alpha, "beta": p.beta, "k": p.k or 1.0},
     ),
+    "matrixBandPart": lambda p, weights: (op.band_part, {"lower": p.numLower, "upper": p.numUpper}),
     "max": lambda p, weights: (_MAXIMUM, {"alpha": 0.0}),
     "maxBroadcastable": _plain(op.maximum),
     "min": lambda p, weights: (_MINIMUM, {"alpha": 0.0}),
     "minBroadcastable": _plain(op.minimum),
+    "modBroadcastable": _plain(op.mod),
     "multiply": lambda p, weights: (_MULTIPLY, {"alpha": p.alpha}),
     "multiplyBroadcastable": _plain(op.mul),
+    "mvn": _mvn,
+    "notEqual": _compare(op.not_equal),
+    "oneHot": _one_hot,
     "padding": _pad_layer,
     "pooling": _pooling,
+    "pooling3d": _pooling_3d,
     "powBroadcastable": _plain(op.power),
     "rankPreservingReshape": lambda p, weights: (op.reshape, {"shape": list(p.targetShape)}),
+    "reduce": _reduce_old,
+    "reduceL1": _reduce(op.reduce_l1_norm),
+    "reduceL2": _reduce(op.reduce_l2_norm),
+    "reduceLogSum": _reduce(op.reduce_log_sum),
+    "reduceLogSumExp": _reduce(op.reduce_log_sum_exp),
     "reduceMax": _reduce(op.reduce_max),
     "reduceMean": _reduce(op.reduce_mean),
     "reduceMin": _reduce(op.reduce_min),
+    "reduceProd": _reduce(op.reduce_prod),
     "reduceSum": _reduce(op.reduce_sum),
+    "reduceSumSquare": _reduce(op.reduce_sum_square),
+    "reorganizeData": _reorganize_data,
     "reshapeStatic": lambda p, weights: (op.reshape, {"shape": list(p.targetShape)}),
+    "resizeBilinear": _resize_bilinear,
+    "reverse": lambda p, weights: (op.reverse, {"axes": [i for i, turn in enumerate(p.reverseDim) if turn]}),
+    "round": _plain(torch.round),
     "scale": _scale,
+    "scatter": _scatter(op.scatter),
+    "scatterAlongAxis": _scatter(op.scatter_along_axis),
+    "scatterND": _scatter(op.scatter_nd),
+    "sign": _plain(torch.sign),
+    "sin": _plain(torch.sin),
+    "sinh": _plain(torch.sinh),
     "slice": _slice,
     "sliceStatic": _slice_static,
     "softmax": _plain(lambda x: op.softmax(x, -3)),
@@ -499,10 +834,16 @@ LAYERS = {
     "split": lambda p, weights: (op.split, {"axis": -3, "num_splits": p.nOutputs}),
     "splitND": _split_nd,
     "squeeze": lambda p, weights: (op.squeeze, {"axes": None if p.squeezeAll else list(p.axes)}),
+    "stack": lambda p, weights: (lambda *inputs, axis: op.stack(inputs, axis), {"axis": p.axis}),
     "subtractBroadcastable": _plain(op.sub),
+    "tan": _plain(torch.tan),
     "tanh": _plain(torch.tanh),
+    "tile": lambda p, weights: (_tile_of, {"reps": list(p.reps)}),
+    "topK": _top_k,
     "transpose": lambda p, weights: (op.transpose, {"perm": list(p.axes)}),
     "unary": _unary,
+    "uniDirectionalLSTM": _lstm,
     "upsample": _upsample,
+    "whereBroadcastable": _plain(op.select),
 }
 """Every layer of neural networks that is covered; any other is refused by name."""

@@ -65,6 +65,43 @@ def conv(x, weight, bias=None, strides=None, pad_type="valid", pad=None, dilatio
     return function(x, weight, bias, strides, padding, dilations, groups)
 
 
+def conv_transpose(
+    x,
+    weight,
+    bias=None,
+    strides=None,
+    pad_type="valid",
+    pad=None,
+    dilations=None,
+    groups=1,
+    output_shape=None,
+):
+    """The transposed convolution; weight: inputs × outputs/groups × kernel.
+
+    ``pad`` is cut off the full result. Where ``output_shape`` asks for more than is left, zeros follow.
+    """
+    count = x.ndim - 2
+    strides, dilations = strides or [1] * count, dilations or [1] * count
+    function = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}[count]
+    full = function(x, weight, None, strides, 0, 0, groups, dilations)
+    wanted = [size * stride for size, stride in zip(x.shape[2:], strides, strict=True)]
+    if pad_type == "same":
+        wanted = output_shape[2:] if output_shape else wanted
+        spare = [max(0, size - target) for size, target in zip(full.shape[2:], wanted, strict=True)]
+        pairs = [(total // 2, total - total // 2) for total in spare]
+    elif pad_type in ("valid", "custom"):
+        pairs = padding_pairs(pad_type, x.shape[2:], weight.shape[2:], strides, dilations, pad)
+        wanted = [size - sum(pair) for size, pair in zip(full.shape[2:], pairs, strict=True)]
+        wanted = output_shape[2:] if output_shape else wanted
+    else:
+        raise ValueError(f"unknown padding type {pad_type!r}")
+    for axis, (target, (before, _)) in enumerate(zip(wanted, pairs, strict=True), start=2):
+        full = full.narrow(axis, before, min(target, full.shape[axis] - before))
+    missing = [(0, target - size) for size, target in zip(full.shape[2:], wanted, strict=True)]
+    full = _pad_spatial(full, missing) if any(extra for _, extra in missing) else full
+    return full if bias is None else full + bias.reshape(-1, *[1] * count)
+
+
 def _pool(x, kind, kernel_sizes, strides, pad_type, pad, ceil_mode, exclude_padding, ceil_drops):
     """Pooling of one ``kind``: "max", "average" or "l2".
 
@@ -157,6 +194,16 @@ def matmul(x, y, transpose_x=False, transpose_y=False):
     return torch.matmul(x, y)
 
 
+def einsum(values, equation):
+    """The sum over the letters that the right side of the equation leaves out."""
+    return torch.einsum(equation, *values)
+
+
+def scaled_dot_product_attention(query, key, value, attn_mask=None):
+    """softmax(query · keyᵀ / √size + mask) · value."""
+    return F.scaled_dot_product_attention(query, key, value, attn_mask)
+
+
 # Normalisation
 
 
@@ -178,6 +225,20 @@ def layer_norm(x, axes=None, gamma=None, beta=None, epsilon=1e-5):
     return result if beta is None else result + beta.reshape(full)
 
 
+def instance_norm(x, gamma=None, beta=None, epsilon=1e-5):
+    """Mean 0 and variance 1 over the pixels of each channel, then scaled and shifted."""
+    axes = list(range(2, x.ndim))
+    variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
+    result, shape = (x - mean) * torch.rsqrt(variance + epsilon), [-1, *[1] * len(axes)]
+    result = result if gamma is None else result * gamma.reshape(shape)
+    return result if beta is None else result + beta.reshape(shape)
+
+
+def l2_norm(x, epsilon=1e-12):
+    """Divided by the root of the sum of squares of the last three dimensions."""
+    return x * torch.rsqrt((x * x).sum((-3, -2, -1), keepdim=True) + epsilon)
+
+
 def local_response_norm(x, size, alpha=1e-4, beta=0.75, k=1.0):
     """AlexNet's normalisation over neighbouring channels; alpha is divided by the window's size."""
     return F.local_response_norm(x, size, alpha, beta, k)
@@ -189,6 +250,11 @@ def local_response_norm(x, size, alpha=1e-4, beta=0.75, k=1.0):
 def clip(x, alpha, beta):
     """Cut off below alpha and above beta."""
     return torch.clamp(x, alpha, beta)
+
+
+def clamped_relu(x, alpha, beta):
+    """x above 0, alpha · x below, cut off above beta."""
+    return torch.clamp(torch.where(x >= 0, x, alpha * x), max=beta)
 
 
 def elu(x, alpha=1.0):
@@ -235,6 +301,18 @@ def sigmoid_hard(x, alpha=0.2, beta=0.5):
     return torch.clamp(alpha * x + beta, 0.0, 1.0)
 
 
+def softplus(x):
+    """log(1 + eˣ)."""
+    # torch's own function becomes x itself above a threshold.
+    return torch.logaddexp(x, torch.zeros_like(x))
+
+
+def softplus_parametric(x, alpha, beta):
+    """alpha · log(1 + e^(beta · x)), one pair per channel (dimension 1)."""
+    shape = [-1, *[1] * (x.ndim - 2)]
+    return alpha.reshape(shape) * softplus(beta.reshape(shape) * x)
+
+
 def softmax(x, axis=-1):
     """eˣ divided by its sum along one dimension."""
     return F.softmax(x, dim=axis)
@@ -265,7 +343,9 @@ def log(x, epsilon=1e-45):
 
 def cast(x, dtype):
     """Change the type. A float16 result is rounded by the step, which knows the declared type."""
-    kinds = {"fp16": torch.float32, "fp32": torch.float32, "bool": torch.bool, "int32": torch.int32}
+    kinds = {"fp16": torch.float32, "fp32": torch.float32, "bool": torch.bool}
+    # Numbers of fewer bits are held as int32: the values are the same.
+    kinds |= dict.fromkeys(("int8", "uint8", "int16", "uint16", "int32"), torch.int32)
     if dtype not in kinds:
         raise ValueError(f"cast to {dtype!r} is not covered")
     return as_tensor(x).to(kinds[dtype])
@@ -281,10 +361,41 @@ def arithmetic(function):
     return compute
 
 
+def _whole(value):
+    """Whether it consists of whole numbers."""
+    return not value.is_floating_point() if torch.is_tensor(value) else not isinstance(value, float)
+
+
+def _divide(x, y):
+    """x / y. Core ML says nowhere how it rounds a quotient of whole numbers."""
+    if _whole(x) and _whole(y):
+        raise ValueError("what a quotient of whole numbers is rounded to is not defined; use floor_div")
+    return x / y
+
+
 add, sub, mul = arithmetic(operator.add), arithmetic(operator.sub), arithmetic(operator.mul)
-real_div, power = arithmetic(operator.truediv), arithmetic(operator.pow)
+real_div, power = arithmetic(_divide), arithmetic(operator.pow)
+# As in Python: rounded down, and the rest has the sign of the divisor.
+floor_div = arithmetic(lambda x, y: torch.div(x, y, rounding_mode="floor"))
+mod = arithmetic(lambda x, y: torch.remainder(x, y))
+equal, not_equal = arithmetic(operator.eq), arithmetic(operator.ne)
+less, less_equal = arithmetic(operator.lt), arithmetic(operator.le)
+greater, greater_equal = arithmetic(operator.gt), arithmetic(operator.ge)
+logical_and = arithmetic(lambda x, y: torch.logical_and(x, as_tensor(y)))
+logical_or = arithmetic(lambda x, y: torch.logical_or(x, as_tensor(y)))
+logical_xor = arithmetic(lambda x, y: torch.logical_xor(x, as_tensor(y)))
 maximum = arithmetic(lambda x, y: torch.maximum(as_tensor(x), as_tensor(y)))
 minimum = arithmetic(lambda x, y: torch.minimum(as_tensor(x), as_tensor(y)))
+
+
+def select(cond, a, b):
+    """a where the condition holds, else b."""
+    return torch.where(as_tensor(cond) != 0, as_tensor(a), as_tensor(b))
+
+
+def threshold(x, alpha):
+    """x, but at least alpha."""
+    return torch.clamp(x, min=alpha)
 
 
 # Reductions
@@ -301,6 +412,59 @@ def reduction(function):
 
 reduce_mean, reduce_sum = reduction(torch.mean), reduction(torch.sum)
 reduce_max, reduce_min = reduction(torch.amax), reduction(torch.amin)
+reduce_l1_norm = reduction(lambda x, axes, keepdim: torch.sum(torch.abs(x), axes, keepdim=keepdim))
+reduce_sum_square = reduction(lambda x, axes, keepdim: torch.sum(x * x, axes, keepdim=keepdim))
+reduce_l2_norm = reduction(lambda x, axes, keepdim: torch.sqrt(torch.sum(x * x, axes, keepdim=keepdim)))
+reduce_log_sum_exp = reduction(torch.logsumexp)
+
+
+def reduce_log_sum(x, axes=None, keep_dims=False, epsilon=0.0):
+    """The logarithm of the sum."""
+    return torch.log(reduce_sum(x, axes, keep_dims) + epsilon)
+
+
+@reduction
+def reduce_prod(x, axes, keepdim):
+    """torch multiplies along one dimension at a time."""
+    for axis in sorted((axis % x.ndim for axis in axes), reverse=True):
+        x = torch.prod(x, axis, keepdim=keepdim)
+    return x
+
+
+def reduce_argmax(x, axis=-1, keep_dims=False, output_dtype="int32"):
+    """Where the largest value is; the first one, if there are several."""
+    return torch.argmax(x, axis, keepdim=keep_dims)
+
+
+def reduce_argmin(x, axis=-1, keep_dims=False, output_dtype="int32"):
+    """Where the smallest value is; the first one, if there are several."""
+    return torch.argmin(x, axis, keepdim=keep_dims)
+
+
+# Order
+
+
+def argsort(x, axis=-1, ascending=False):
+    """The places of the values, sorted; equal values keep their order."""
+    return torch.argsort(x, dim=axis, descending=not ascending, stable=True)
+
+
+def topk(x, k=1, axis=-1, ascending=False, sort=True, return_indices=True, output_indices_dtype="int32"):
+    """The k largest (or smallest) values and their places; of equal values the first."""
+    values, places = torch.sort(x, dim=axis, descending=not ascending, stable=True)
+    k = int(k)
+    if not 0 < k <= x.shape[axis]:
+        raise ValueError(f"the {k} largest of {x.shape[axis]} values")
+    values, places = values.narrow(axis, 0, k), places.narrow(axis, 0, k)
+    return (values, places) if return_indices else values
+
+
+def cumsum(x, axis=0, exclusive=False, reverse=False):
+    """Running sums, with or without the value itself, from either end."""
+    x = x.flip(axis) if reverse else x
+    result = torch.cumsum(x, axis)
+    result = result - x if exclusive else result
+    return result.flip(axis) if reverse else result
 
 
 # Shape and place
@@ -315,6 +479,12 @@ def reshape(x, shape):
     """The same values in another shape; -1 is worked out, 0 keeps that dimension."""
     shape = shape.tolist() if torch.is_tensor(shape) else shape
     return as_tensor(x).reshape([x.shape[i] if size == 0 else size for i, size in enumerate(shape)])
+
+
+def flatten2d(x, axis=1):
+    """The dimensions before ``axis`` in one, those from it on in another."""
+    axis = axis % x.ndim if axis < 0 else axis
+    return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
 
 def transpose(x, perm):
@@ -391,15 +561,147 @@ def slice_by_size(x, begin, size):
     return x
 
 
+def _places(indices, size, device):
+    """Indices as torch wants them: int64, from 0 on; a negative one counts from the end."""
+    indices = as_tensor(indices).long().to(device)
+    return torch.where(indices < 0, indices + size, indices)
+
+
 def gather(x, indices, axis=0, batch_dims=0, validate_indices=False):
     """The entries at ``indices`` along one dimension."""
     if batch_dims:
         raise ValueError("gather with batch_dims is not covered")
-    x, indices = as_tensor(x), as_tensor(indices).long()
+    x = as_tensor(x)
     axis = axis % x.ndim
-    indices = torch.where(indices < 0, indices + x.shape[axis], indices).to(x.device)
+    indices = _places(indices, x.shape[axis], x.device)
     picked = x.index_select(axis, indices.reshape(-1))
     return picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+
+
+def gather_along_axis(x, indices, axis=0, validate_indices=False):
+    """At each place the entry that ``indices`` names, along one dimension."""
+    x = as_tensor(x)
+    return torch.gather(x, axis, _places(indices, x.shape[axis], x.device))
+
+
+def _flat_places(indices, sizes, device):
+    """Indices into several dimensions (the last dimension of ``indices``) as indices into one."""
+    places = 0
+    for column, size in enumerate(sizes):
+        places = places * size + _places(indices[..., column], size, device)
+    return places
+
+
+def gather_nd(x, indices, batch_dims=0, validate_indices=False):
+    """The entries at ``indices``, whose last dimension counts through the first dimensions of x."""
+    x, indices = as_tensor(x), as_tensor(indices)
+    if batch_dims:
+        shape = x.shape[:batch_dims]
+        pairs = zip(x.flatten(0, batch_dims - 1), indices.flatten(0, batch_dims - 1), strict=True)
+        picked = torch.stack([gather_nd(part, places) for part, places in pairs])
+        return picked.reshape(*shape, *picked.shape[1:])
+    depth = indices.shape[-1]
+    places = _flat_places(indices, x.shape[:depth], x.device)
+    picked = x.flatten(0, depth - 1).index_select(0, places.reshape(-1))
+    return picked.reshape(*indices.shape[:-1], *x.shape[depth:])
+
+
+_SCATTERS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
+
+
+def scatter_along_axis(data, indices, updates, axis=0, mode="add", validate_indices=False):
+    """``data`` with ``updates`` put in, added, multiplied ... at the places ``indices``."""
+    data, updates = as_tensor(data), as_tensor(updates)
+    places = _places(indices, data.shape[axis], data.device)
+    updates = updates.to(data)
+    if mode == "sub":
+        return data.scatter_add(axis, places, -updates)
+    if mode == "update":
+        return data.scatter(axis, places, updates)
+    if mode not in _SCATTERS:
+        raise ValueError(f"scattering with the mode {mode!r} is not covered")
+    return data.scatter_reduce(axis, places, updates, _SCATTERS[mode])
+
+
+def scatter(data, indices, updates, axis=0, mode="add", validate_indices=False):
+    """Whole slices along one dimension replaced, added, multiplied ..."""
+    updates = as_tensor(updates)
+    shape = [1] * updates.ndim
+    shape[axis] = -1
+    indices = as_tensor(indices).reshape(shape).expand(updates.shape)
+    return scatter_along_axis(data, indices, updates, axis, mode)
+
+
+def scatter_nd(data, indices, updates, mode="add", validate_indices=False):
+    """As ``scatter``, with places that count through the first dimensions of ``data``."""
+    data, indices, updates = as_tensor(data), as_tensor(indices), as_tensor(updates)
+    depth = indices.shape[-1]
+    places = _flat_places(indices, data.shape[:depth], data.device).reshape(-1)
+    flat = data.flatten(0, depth - 1)
+    updates = updates.reshape(-1, *data.shape[depth:])
+    return scatter(flat, places, updates, 0, mode).reshape(data.shape)
+
+
+def one_hot(indices, one_hot_vector_size, axis=-1, on_value=1, off_value=0):
+    """A new dimension with ``on_value`` at the index and ``off_value`` elsewhere."""
+    indices = as_tensor(indices)
+    classes = torch.arange(int(one_hot_vector_size), device=indices.device)
+    axis = axis % (indices.ndim + 1)
+    hot = indices.unsqueeze(axis) == classes.reshape(-1, *[1] * (indices.ndim - axis))
+    return torch.where(hot, as_tensor(on_value), as_tensor(off_value))
+
+
+def fill(shape, value=0.0):
+    """A tensor of one value."""
+    shape = shape.tolist() if torch.is_tensor(shape) else shape
+    return torch.full([int(size) for size in shape], value)
+
+
+def range_1d(end, start, step):
+    """Numbers from ``start`` to ``end`` in steps."""
+    numbers = [value.item() if torch.is_tensor(value) else value for value in (start, end, step)]
+    return torch.arange(*numbers)
+
+
+def tile(x, reps):
+    """The tensor repeated along each dimension."""
+    reps = reps.tolist() if torch.is_tensor(reps) else reps
+    return as_tensor(x).repeat(*[int(count) for count in (reps if isinstance(reps, list) else [reps])])
+
+
+def reverse(x, axes=None):
+    """Turned round along some dimensions, all when ``axes`` is missing."""
+    return x.flip(list(range(x.ndim)) if axes is None else axes)
+
+
+def band_part(x, lower=-1, upper=-1):
+    """Zero outside of a band around the diagonal; -1 keeps that whole side."""
+    x = x if lower < 0 else torch.triu(x, -lower)
+    return x if upper < 0 else torch.tril(x, upper)
+
+
+def depth_to_space(x, block_size):
+    """Channels become pixels; the block's place is the slower part of the channel number."""
+    n, channels, height, width = x.shape
+    x = x.reshape(n, block_size, block_size, channels // block_size**2, height, width)
+    return x.permute(0, 3, 4, 1, 5, 2).reshape(n, -1, height * block_size, width * block_size)
+
+
+def space_to_depth(x, block_size):
+    """Pixels become channels; the reverse of ``depth_to_space``."""
+    n, channels, height, width = x.shape
+    x = x.reshape(n, channels, height // block_size, block_size, width // block_size, block_size)
+    return x.permute(0, 3, 5, 1, 2, 4).reshape(n, -1, height // block_size, width // block_size)
+
+
+def pixel_shuffle(x, upscale_factor):
+    """Channels become pixels; the block's place is the faster part of the channel number."""
+    return F.pixel_shuffle(x, upscale_factor)
+
+
+def pixel_unshuffle(x, downscale_factor):
+    """The reverse of ``pixel_shuffle``."""
+    return F.pixel_unshuffle(x, downscale_factor)
 
 
 def pad(x, pad, mode="constant", constant_val=0.0):
@@ -415,9 +717,158 @@ def pad(x, pad, mode="constant", constant_val=0.0):
     return F.pad(x, amounts, mode={"reflect": "reflect", "replicate": "replicate"}[mode])
 
 
+# Pictures in another size
+
+
+def _nearest(x, axis, size):
+    """One dimension in another size: each new pixel takes the one that its start lies in."""
+    places = torch.arange(size, device=x.device) * x.shape[axis] // size
+    return x.index_select(axis, places)
+
+
+def resize_nearest_neighbor(x, target_size_height, target_size_width):
+    """The picture in another size, pixels repeated or left out."""
+    return _nearest(_nearest(x, -2, int(target_size_height)), -1, int(target_size_width))
+
+
 def upsample_nearest_neighbor(x, scale_factor_height=1, scale_factor_width=1):
     """Each pixel repeated."""
-    if scale_factor_height != int(scale_factor_height) or scale_factor_width != int(scale_factor_width):
-        raise ValueError("only whole scale factors are covered")
-    x = x.repeat_interleave(int(scale_factor_height), -2)
-    return x.repeat_interleave(int(scale_factor_width), -1)
+    sizes = [x.shape[-2] * scale_factor_height, x.shape[-1] * scale_factor_width]
+    if any(size != int(size) for size in sizes):
+        raise ValueError(f"a picture of {sizes[1]:g}×{sizes[0]:g} pixels: only whole sizes are covered")
+    return resize_nearest_neighbor(x, *sizes)
+
+
+def _positions(mode, old, new, device):
+    """Where the new pixels lie among the old ones, along one dimension: numbers from 0 to old - 1."""
+    i = torch.arange(new, device=device, dtype=torch.float64)
+    if mode == "ALIGN_CORNERS" and new == 1:
+        places = torch.full_like(i, (old - 1) / 2)
+    elif mode in ("STRICT_ALIGN_CORNERS", "ALIGN_CORNERS"):
+        places = i * ((old - 1) / max(1, new - 1))
+    elif mode == "DEFAULT":
+        places = i * (old / new)
+    elif mode == "OFFSET_CORNERS":
+        places = (i + 0.5) * (max(1, old - 1) / new)
+    elif mode == "UNALIGN_CORNERS":
+        places = (i + 0.5) * (old / new) - 0.5
+    else:
+        raise ValueError(f"unknown sampling mode {mode!r}")
+    return places.clamp(0, old - 1)
+
+
+def _linear(x, axis, size, mode):
+    """One dimension in another size, between pixels in proportion to the distance."""
+    places = _positions(mode, x.shape[axis], size, x.device)
+    before = places.floor().long()
+    after = (before + 1).clamp(max=x.shape[axis] - 1)
+    share = (places - before).float().reshape([-1] if axis == -1 else [-1, 1])
+    return x.index_select(axis, before) * (1 - share) + x.index_select(axis, after) * share
+
+
+def resize_bilinear(x, target_size_height=1, target_size_width=1, sampling_mode="DEFAULT"):
+    """The picture in another size, between pixels in proportion to the distance."""
+    x = _linear(x, -2, int(target_size_height), sampling_mode)
+    return _linear(x, -1, int(target_size_width), sampling_mode)
+
+
+def upsample_bilinear(x, scale_factor_height=1, scale_factor_width=1, align_corners=True):
+    """As ``resize_bilinear``, given factors; the size is rounded down and the factor made to fit it."""
+    mode = "STRICT_ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS"
+    sizes = [math.floor(x.shape[-2] * scale_factor_height), math.floor(x.shape[-1] * scale_factor_width)]
+    return resize_bilinear(x, *sizes, mode)
+
+
+def resample(x, coordinates, sampling_mode, padding_mode, padding_value, coordinates_mode, align_corners):
+    """The picture at given places, x before y."""
+    if coordinates_mode == "normalized_zero_to_one":
+        coordinates = coordinates * 2 - 1
+    elif coordinates_mode != "normalized_minus_one_to_one":
+        raise ValueError(f"coordinates of the kind {coordinates_mode!r} are not covered")
+    modes = {
+        "constant": "zeros",
+        "border": "border",
+        "symmetric" if not align_corners else "reflection": "reflection",
+    }
+    if padding_mode not in modes or (padding_mode == "constant" and padding_value):
+        raise ValueError(f"the padding {padding_mode!r} ({padding_value}) is not covered here")
+    return F.grid_sample(x, coordinates, sampling_mode, modes[padding_mode], align_corners)
+
+
+# Sequences
+
+_GATES = {
+    "linear": lambda x: x,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+}
+
+
+def _lstm_one_way(x, h, c, weights, functions, backwards):
+    """One direction of a long short-term memory.
+
+    Args:
+        x: sequence × batch × inputs.
+        h, c: batch × hidden size.
+        weights: of the inputs, of the state, the bias and the peepholes (each may be None); four blocks:
+            input gate, forget gate, output gate, cell.
+        functions: of the gates, of the cell and of the output.
+
+    Returns:
+        The output of every step in the order in which they were made, and the last h and c.
+    """
+    weight_x, weight_h, bias, peephole = weights
+    gate, cell, activation = functions
+    look = [0.0] * 3 if peephole is None else peephole.chunk(3)
+    outputs = []
+    for step in reversed(range(len(x))) if backwards else range(len(x)):
+        i, f, o, z = (F.linear(x[step], weight_x, bias) + F.linear(h, weight_h)).chunk(4, -1)
+        c_new = gate(f + look[1] * c) * c + gate(i + look[0] * c) * cell(z)
+        c, h = c_new, gate(o + look[2] * c_new) * activation(c_new)
+        outputs.append(h)
+    return torch.stack(outputs), h, c
+
+
+def lstm(
+    x,
+    initial_h,
+    initial_c,
+    weight_ih,
+    weight_hh,
+    bias=None,
+    peephole=None,
+    weight_ih_back=None,
+    weight_hh_back=None,
+    bias_back=None,
+    peephole_back=None,
+    direction="forward",
+    output_sequence=False,
+    recurrent_activation="sigmoid",
+    cell_activation="tanh",
+    activation="tanh",
+    clip=None,
+):
+    """Long short-term memory over sequence × batch × inputs.
+
+    A single backward direction gives its outputs in the order in which they were made; of two
+    directions, the second in the order of the sequence.
+    """
+    if clip is not None and clip < 50:
+        raise ValueError(f"an LSTM that clips at {clip:g} is not covered")
+    names = (recurrent_activation, cell_activation, activation)
+    if any(name.lower() not in _GATES for name in names):
+        raise ValueError(f"an LSTM with the activations {names} is not covered")
+    functions = [_GATES[name.lower()] for name in names]
+    forward = (weight_ih, weight_hh, bias, peephole)
+    if direction in ("forward", "reverse"):
+        y, h, c = _lstm_one_way(x, initial_h, initial_c, forward, functions, direction == "reverse")
+        return (y if output_sequence else y[-1:]), h, c
+    if direction != "bidirectional":
+        raise ValueError(f"unknown direction {direction!r}")
+    back = (weight_ih_back, weight_hh_back, bias_back, peephole_back)
+    (h_f, h_b), (c_f, c_b) = initial_h.chunk(2, -1), initial_c.chunk(2, -1)
+    y_f, h_f, c_f = _lstm_one_way(x, h_f, c_f, forward, functions, False)
+    y_b, h_b, c_b = _lstm_one_way(x, h_b, c_b, back, functions, True)
+    y = torch.cat([y_f, y_b.flip(0)], -1) if output_sequence else torch.cat([y_f[-1:], y_b[-1:]], -1)
+    return y, torch.cat([h_f, h_b], -1), torch.cat([c_f, c_b], -1)

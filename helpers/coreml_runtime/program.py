@@ -11,62 +11,133 @@ from .graph import Name, Step
 
 OPERATORS = {
     "abs": lambda x: torch.abs(x),
+    "acos": lambda x: torch.acos(x),
+    "acosh": lambda x: torch.acosh(x),
     "add": op.add,
+    "argsort": op.argsort,
+    "asin": lambda x: torch.asin(x),
+    "asinh": lambda x: torch.asinh(x),
+    "atan": lambda x: torch.atan(x),
+    "atanh": lambda x, epsilon=0.0: torch.atanh(x),
     "avg_pool": op.avg_pool,
+    "band_part": op.band_part,
     "batch_norm": op.batch_norm,
     "cast": op.cast,
+    "ceil": lambda x: torch.ceil(x),
+    "clamped_relu": op.clamped_relu,
     "clip": op.clip,
     "concat": op.concat,
     "conv": op.conv,
+    "conv_transpose": op.conv_transpose,
+    "cos": lambda x: torch.cos(x),
+    "cosh": lambda x: torch.cosh(x),
+    "cumsum": op.cumsum,
+    "depth_to_space": op.depth_to_space,
+    "einsum": op.einsum,
     "elu": op.elu,
+    "equal": op.equal,
     "erf": lambda x: torch.erf(x),
     "exp": lambda x: torch.exp(x),
+    "exp2": lambda x: torch.exp2(x),
     "expand_dims": op.expand_dims,
+    "fill": op.fill,
+    "flatten2d": op.flatten2d,
+    "floor": lambda x: torch.floor(x),
+    "floor_div": op.floor_div,
     "gather": op.gather,
+    "gather_along_axis": op.gather_along_axis,
+    "gather_nd": op.gather_nd,
     "gelu": op.gelu,
-    "identity": lambda x: x,
+    "greater": op.greater,
+    "greater_equal": op.greater_equal,
+    "identity": lambda x: op.as_tensor(x),
+    "instance_norm": op.instance_norm,
     "inverse": op.inverse,
+    "l2_norm": op.l2_norm,
     "l2_pool": op.l2_pool,
     "layer_norm": op.layer_norm,
     "leaky_relu": op.leaky_relu,
+    "less": op.less,
+    "less_equal": op.less_equal,
     "linear": op.linear,
     "linear_activation": op.linear_activation,
     "local_response_norm": op.local_response_norm,
     "log": op.log,
+    "logical_and": op.logical_and,
+    "logical_not": lambda x: torch.logical_not(x),
+    "logical_or": op.logical_or,
+    "logical_xor": op.logical_xor,
+    "lstm": op.lstm,
     "matmul": op.matmul,
     "max_pool": op.max_pool,
     "maximum": op.maximum,
     "minimum": op.minimum,
+    "mod": op.mod,
     "mul": op.mul,
+    "not_equal": op.not_equal,
+    "one_hot": op.one_hot,
     "pad": op.pad,
+    "pixel_shuffle": op.pixel_shuffle,
+    "pixel_unshuffle": op.pixel_unshuffle,
     "pow": op.power,
     "prelu": op.prelu,
+    "range_1d": op.range_1d,
     "real_div": op.real_div,
+    "reduce_argmax": op.reduce_argmax,
+    "reduce_argmin": op.reduce_argmin,
+    "reduce_l1_norm": op.reduce_l1_norm,
+    "reduce_l2_norm": op.reduce_l2_norm,
+    "reduce_log_sum": op.reduce_log_sum,
+    "reduce_log_sum_exp": op.reduce_log_sum_exp,
     "reduce_max": op.reduce_max,
     "reduce_mean": op.reduce_mean,
     "reduce_min": op.reduce_min,
+    "reduce_prod": op.reduce_prod,
     "reduce_sum": op.reduce_sum,
+    "reduce_sum_square": op.reduce_sum_square,
     "relu": lambda x: torch.relu(x),
     "relu6": op.relu6,
+    "resample": op.resample,
     "reshape": op.reshape,
+    "resize_bilinear": op.resize_bilinear,
+    "resize_nearest_neighbor": op.resize_nearest_neighbor,
+    "reverse": op.reverse,
+    "round": lambda x: torch.round(x),
     "rsqrt": op.rsqrt,
+    "scaled_dot_product_attention": op.scaled_dot_product_attention,
     "scaled_tanh": op.scaled_tanh,
+    "scatter": op.scatter,
+    "scatter_along_axis": op.scatter_along_axis,
+    "scatter_nd": op.scatter_nd,
+    "select": op.select,
     "shape": op.shape,
     "sigmoid": lambda x: torch.sigmoid(x),
     "sigmoid_hard": op.sigmoid_hard,
+    "sign": lambda x: torch.sign(x),
     "silu": lambda x: x * torch.sigmoid(x),
+    "sin": lambda x: torch.sin(x),
+    "sinh": lambda x: torch.sinh(x),
     "slice_by_index": op.slice_by_index,
     "slice_by_size": op.slice_by_size,
     "softmax": op.softmax,
+    "softplus": op.softplus,
+    "softplus_parametric": op.softplus_parametric,
+    "softsign": lambda x: x / (1 + torch.abs(x)),
+    "space_to_depth": op.space_to_depth,
     "split": op.split,
     "sqrt": lambda x: torch.sqrt(x),
     "square": lambda x: x * x,
     "squeeze": op.squeeze,
     "stack": op.stack,
     "sub": op.sub,
+    "tan": lambda x: torch.tan(x),
     "tanh": lambda x: torch.tanh(x),
+    "threshold": op.threshold,
     "thresholded_relu": op.thresholded_relu,
+    "tile": op.tile,
+    "topk": op.topk,
     "transpose": op.transpose,
+    "upsample_bilinear": op.upsample_bilinear,
     "upsample_nearest_neighbor": op.upsample_nearest_neighbor,
 }
 """Every operator of ML programs that is covered; any other is refused by name."""
@@ -96,6 +167,13 @@ _SMALL_TYPES = {
 }
 
 
+def _kind(dtype: str) -> str | None:
+    """What values of a declared type are: "float", "integer" or "bool"."""
+    if dtype.startswith("FLOAT"):
+        return "float"
+    return {"BOOL": "bool", "": None}.get(dtype, "integer")
+
+
 class ProgramReader:
     """Turns the main function of an ML program into steps.
 
@@ -108,6 +186,7 @@ class ProgramReader:
         probabilities: the name of the tensor that ``classify`` reads, None without a classifier.
         input_shapes: for each input of the function its declared shape.
         float16_inputs: the names of the inputs that are float16.
+        integer_inputs: the names of the inputs that are whole numbers.
         labels: the class labels in the order of that tensor, None without a classifier.
         class_outputs: the names of the label and of the dictionary of probabilities.
         outputs: the names of the function's outputs.
@@ -133,6 +212,7 @@ class ProgramReader:
         declared = {i.name: self._declared(i.type) for i in function.inputs}
         self.input_shapes = {name: shape for name, (_, shape) in declared.items()}
         self.float16_inputs = {name for name, (dtype, _) in declared.items() if dtype == "FLOAT16"}
+        self.integer_inputs = {name for name, (dtype, _) in declared.items() if _kind(dtype) == "integer"}
         for operation in block.operations:
             self._read(operation)
         self.outputs = list(block.outputs)
@@ -177,7 +257,8 @@ class ProgramReader:
             for name in names:
                 self._refuse_second(name)
             shapes = [shape for _, shape in types]
-            self.steps.append(Step(kind, name, OPERATORS[kind], [], parameters, names, shapes, rounds))
+            kinds = [_kind(dtype) for dtype, _ in types]
+            self.steps.append(Step(kind, name, OPERATORS[kind], [], parameters, names, shapes, rounds, kinds))
 
     def _argument(self, key, argument, where):
         """One input: a ``Name``, a constant (NumPy or str), or a list of these."""
