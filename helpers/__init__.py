@@ -21,7 +21,7 @@ onnx_export        PyTorch → ONNX, with the proof that the numbers agree
 coreml_runtime     runs a saved Core ML model on any operating system
 coreml             PyTorch → Core ML; names, metadata, compression, the model card
 netron_view        a Netron graph inside a notebook, with no server
-onnx_coreml        ONNX → Core ML
+onnx_coreml        ONNX → Core ML, with the proof that the numbers agree
 photos             real photos: opened, made 32×32, put to a Core ML file
 chapter            what a notebook prints first, what it proved
 readme             fills the README's tables from what was measured

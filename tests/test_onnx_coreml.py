@@ -1,10 +1,12 @@
+import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import helper, numpy_helper
 
 from helpers import coreml, coreml_runtime
 from helpers.model import AlexNet
-from helpers.onnx_coreml import convert
+from helpers.onnx_coreml import VerificationError, convert
 from helpers.onnx_export import export_onnx
 from helpers.quiet import quiet
 from helpers.training import evaluate
@@ -169,3 +171,325 @@ def test_a_file_that_is_no_model_is_named(tmp_path):
         coreml.describe(tmp_path / "bad.mlmodel")
     with pytest.raises(FileNotFoundError, match=r"gone\.mlmodel"):
         coreml.describe(tmp_path / "gone.mlmodel")
+
+
+# Graphs of a few nodes, for what AlexNet does not have
+
+
+def graph(nodes, inputs, outputs, weights=None, opset=20):
+    """An ONNX model. Inputs and outputs: name → shape (float), or name → (type, shape)."""
+
+    def value(name, shape):
+        kind, shape = shape if isinstance(shape, tuple) else (onnx.TensorProto.FLOAT, shape)
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    constants = [numpy_helper.from_array(np.asarray(v), k) for k, v in (weights or {}).items()]
+    body = helper.make_graph(
+        [helper.make_node(kind, i, o, **more) for kind, i, o, more in nodes],
+        "test",
+        [value(*item) for item in inputs.items()],
+        [value(*item) for item in outputs.items()],
+        constants,
+    )
+    return helper.make_model(body, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+
+
+def saved(converted, folder):
+    ending = ".mlpackage" if converted.get_spec().HasField("mlProgram") else ".mlmodel"
+    return coreml_runtime.load(coreml.save(converted, folder / f"model{ending}"))
+
+
+both = pytest.mark.parametrize("target", ["13", "15"])
+
+
+@both
+def test_several_inputs_and_outputs_a_grey_picture_and_one_preprocessing_for_each(tmp_path, target):
+    proto = graph(
+        [
+            ("Relu", ["image.1"], ["picture"], {}),
+            ("Neg", ["grey"], ["minus"], {}),
+            ("Abs", ["list"], ["far"], {}),
+        ],
+        {"image.1": [1, 3, 4, 5], "grey": [1, 1, 2, 3], "list": [2, 3]},
+        {"picture": [1, 3, 4, 5], "minus": [1, 1, 2, 3], "far": [2, 3]},
+    )
+    pixels = [{"image_scale": 0.5, "red_bias": 3, "is_bgr": True}, {"gray_bias": 2}]
+    converted = convert(
+        proto,
+        image_input_names=["image.1", "grey"],
+        preprocessing_args=pixels,
+        minimum_ios_deployment_target=target,
+    )
+    model = saved(converted, tmp_path)
+    image = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    grey = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    answer = model.predict({"image_1": image, "grey": grey, "list_workaround": -np.ones((2, 3))})
+    seen = image.transpose(2, 0, 1)[::-1] * 0.5
+    seen[2] += 3  # the network sees blue, green, red
+    assert np.array_equal(answer["picture"][0], seen)
+    assert np.array_equal(answer["minus"][0, 0], -(grey + 2.0))
+    assert np.array_equal(answer["far"], np.ones((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        {"image_scale": 0.5, "green_bias": 7},
+        {"one": {"image_scale": 0.5, "green_bias": 7}, "two": {"image_scale": 0.5, "green_bias": 7}},
+        {"image_scale": {"one": 0.5, "two": 0.5}, "green_bias": 7},
+    ],
+    ids=["one dict for all", "one dict for each", "one number for each"],
+)
+def test_the_ways_to_give_preprocessing(tmp_path, pixels):
+    proto = graph(
+        [("Add", ["one", "two"], ["sum"], {})],
+        {"one": [1, 3, 2, 2], "two": [1, 3, 2, 2]},
+        {"sum": [1, 3, 2, 2]},
+    )
+    model = saved(convert(proto, image_input_names=["one", "two"], preprocessing_args=pixels), tmp_path)
+    for name in ("one", "two"):
+        assert model.preprocessing[name].scale == 0.5
+        assert model.preprocessing[name].bias == (0, 7, 0)
+
+
+@both
+def test_an_output_becomes_a_picture(tmp_path, target):
+    """Values 0 to 1 become pixels: value · scale + bias, blue first."""
+    proto = graph([("Sigmoid", ["image"], ["out"], {})], {"image": [1, 3, 4, 5]}, {"out": [1, 3, 4, 5]})
+    converted = convert(
+        proto,
+        image_input_names=["image"],
+        image_output_names=["out"],
+        deprocessing_args={"image_scale": 200, "red_bias": 10, "is_bgr": True},
+        minimum_ios_deployment_target=target,
+    )
+    kind = converted.get_spec().description.output[0].type.imageType
+    assert (kind.width, kind.height, kind.colorSpace) == (5, 4, kind.BGR)
+    black = np.zeros((4, 5, 3), np.uint8)
+    out = saved(converted, tmp_path).predict({"image": black})["out"]
+    assert np.allclose(out[0, :, 0, 0], [100, 100, 110])
+
+
+def test_a_regressor_says_that_it_is_one(tmp_path):
+    proto = graph([("Abs", ["x"], ["price"], {})], {"x": [1, 4]}, {"price": [1, 4]})
+    converted = convert(proto, mode="regressor")
+    spec = converted.get_spec()
+    assert spec.WhichOneof("Type") == "neuralNetworkRegressor"
+    assert spec.description.predictedFeatureName == "price"
+    assert saved(converted, tmp_path).predict({"x": [[-1, 2, -3, 4]]})["price"].tolist() == [[1, 2, 3, 4]]
+
+
+@both
+def test_the_label_output_may_have_another_name(tmp_path, onnx_file, target):
+    converted = convert(
+        onnx_file, minimum_ios_deployment_target=target, **CALL | {"predicted_feature_name": "thing"}
+    )
+    answer = saved(converted, tmp_path).predict({"image": np.zeros((32, 32, 3), np.uint8)})
+    assert set(answer) == {"thing", "classLabelProbs"}
+
+
+def test_a_classifier_may_have_more_outputs_and_its_names_may_be_taken(tmp_path):
+    proto = graph(
+        [("Relu", ["x"], ["probabilities"], {}), ("Softmax", ["probabilities"], ["classLabelProbs"], {})],
+        {"x": [1, 3]},
+        {"classLabelProbs": [1, 3]},
+    )
+    proto.graph.node.append(helper.make_node("ReduceSum", ["probabilities"], ["sum"], keepdims=1))
+    proto.graph.output.append(helper.make_tensor_value_info("sum", 1, [1, 1]))
+    for target in ("13", "15"):
+        converted = convert(
+            proto, mode="classifier", class_labels=["a", "b", "c"], minimum_ios_deployment_target=target
+        )
+        answer = saved(converted, tmp_path).predict({"x": [[1, 5, 1]]})
+        assert (answer["classLabel"], answer["sum"].item()) == ("b", 7)
+        assert answer["classLabelProbs"]["b"] == pytest.approx(0.965, abs=1e-3)
+
+
+def test_the_models_own_texts_come_along(onnx_file):
+    converted = convert(onnx_file, **CALL)
+    assert "airplane" in converted.user_defined_metadata["classes"]
+
+
+PAIR = {"x": [1, 3]}, {"y": [1, 3]}
+
+
+def lower_twice(context, node):
+    from coremltools.converters.mil import Builder as mb
+
+    return mb.mul(x=context.values_map[node.input[0]], y=2.0, name=node.output[0])
+
+
+@pytest.mark.parametrize("key", ["Mystery", "node", "y"])
+def test_a_lowering_of_ones_own(tmp_path, key):
+    """By operator, node or output; here for an operator that nobody else knows."""
+    proto = graph([("Mystery", ["x"], ["y"], {"name": "node", "domain": "my.own"})], *PAIR)
+    proto.opset_import.append(helper.make_opsetid("my.own", 1))
+    converted = convert(proto, custom_conversion_functions={key: lower_twice}, verify=False)
+    assert saved(converted, tmp_path).predict({"x": [[1, 2, 3]]})["y"].tolist() == [[2, 4, 6]]
+    with pytest.raises(VerificationError, match="ONNX Runtime cannot run this model"):
+        convert(proto, custom_conversion_functions={key: lower_twice})
+
+
+# The proof
+
+
+@pytest.mark.parametrize(("target", "precision"), [("13", "float32"), ("15", "float32"), ("15", "float16")])
+def test_a_wrong_lowering_is_an_error_that_names_the_layer(target, precision):
+    proto = graph(
+        [
+            ("Relu", ["x"], ["a"], {"name": "first"}),
+            ("Sigmoid", ["a"], ["b"], {"name": "second"}),
+            ("Softmax", ["b"], ["y"], {"name": "third"}),
+        ],
+        *PAIR,
+    )
+    options = {"minimum_ios_deployment_target": target, "compute_precision": precision}
+    labels = {"mode": "classifier", "class_labels": ["a", "b", "c"]}
+    convert(proto, **options, **labels)
+    wrong = {"custom_conversion_functions": {"Sigmoid": lower_twice}}
+    with pytest.raises(VerificationError) as caught:
+        convert(proto, **options, **labels, **wrong)
+    error = caught.value
+    assert (error.output, error.layer, error.tensor) == ("classLabelProbs", "Sigmoid", "b")
+    assert error.difference == pytest.approx(abs(error.expected - error.found))
+    assert error.difference > error.limit
+    for part in (f"{error.expected:.6g}", f"{error.found:.6g}", "Sigmoid (second)", "the probability of '"):
+        assert part in str(error)
+    assert convert(proto, **options, **labels, **wrong, verify=False)
+
+
+def test_a_layer_that_is_only_wrong_when_joined_to_others_is_found_by_halving(monkeypatch):
+    """A pass of Core ML Tools that joins layers does nothing while every tensor is an output."""
+    from helpers.onnx_coreml import arguments, conversion, proof
+
+    nodes = [("Relu", ["x"], ["t0"], {})]
+    nodes += [("Sigmoid", [f"t{n}"], [f"t{n + 1}"], {"name": f"node{n}"}) for n in range(5)]
+    proto = graph(nodes, {"x": [1, 3]}, {"t5": [1, 3]})
+
+    def lower(job):
+        if len(job.proto.graph.output) == 1 and len(job.proto.graph.node) > 3:
+            job.lowerings = {"node2": lower_twice}
+        return conversion.lower(job)
+
+    job = arguments.Job(proto, "15", "float32")
+    layer = proof.first_difference(job, {"x": np.ones((1, 3), np.float32)}, lower)
+    assert (layer.name, layer.tensor) == ("node2", "t3")
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "size"),
+    [
+        ([1, 2], [1, 2.5], 0.5),
+        ([np.nan, np.inf], [np.nan, np.inf], 0),
+        ([np.nan], [1], np.inf),
+        ([np.inf], [-np.inf], np.inf),
+        ([1, 2], [1], np.inf),
+        ([], [], 0),
+    ],
+)
+def test_the_largest_difference(expected, found, size):
+    from helpers.onnx_coreml.proof import compare
+
+    assert compare(expected, found, 1e-4).size == size
+
+
+def test_the_limit_grows_with_the_values_but_not_for_probabilities():
+    from helpers.onnx_coreml.proof import compare
+
+    assert not compare([1000, 0], [1000, 0.01], 1e-4).too_large
+    assert compare([1000, 0], [1000, 0.01], 1e-4, probabilities=True).too_large
+
+
+# What cannot be
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"minimum_ios_deployment_target": "14"}, "Take '13' for a file that runs on iOS 14, or '15'"),
+        ({"mode": "regressor", "minimum_ios_deployment_target": "15"}, "ML program has no kind"),
+        ({"compute_precision": "float16"}, "target 13 gives a neural network"),
+        ({"image_input_names": ["x"]}, r"'x' cannot be an image: its shape is 1×3, .* leave it an array"),
+        ({"preprocessing_args": {"image_scale": 2}}, "no input is an image"),
+        ({"deprocessing_args": {"image_scale": 2}}, "no output is an image"),
+        ({"image_output_names": ["z"]}, "'z', and the model's outputs are y"),
+        ({"class_labels": ["a", "b", "c"]}, "add mode='classifier'"),
+        ({"predicted_feature_name": "thing"}, "add mode='classifier'"),
+        ({"onnx_coreml_input_shape_map": {"x": [1, 2]}}, "'x' will be 1×3. Leave the map out"),
+        ({"onnx_coreml_input_shape_map": {"z": [1, 2]}}, "'z', and the model's inputs are x"),
+        ({"custom_conversion_functions": {"Relu": lambda builder, node, graph, err: None}}, "layer builder"),
+        ({"custom_conversion_functions": {"Tanh": lower_twice}}, "'Tanh', which is no operator"),
+        ({"custom_conversion_functions": {"Relu": 7}}, "is 7, which is no function"),
+        ({"mode": "classifier", "class_labels": []}, "class_labels is empty"),
+        ({"mode": "classifier", "class_labels": ["a", "b"]}, "2 class labels for 3 outputs"),
+    ],
+)
+def test_what_todays_core_ml_cannot_do_says_what_to_use(change, message):
+    proto = graph([("Relu", ["x"], ["y"], {"name": "node"})], *PAIR)
+    with pytest.raises(ValueError, match=message):
+        convert(proto, **change)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        ({"image_scale": [1, 2, 3]}, "one scale for all channels: normalise"),
+        ({"image_scale": 0}, "leaves no picture"),
+        ({"red_bias": "much"}, "'much'. Write a number"),
+        ({"red_bias": {"picture": 1}}, "'picture', which is not one of the images"),
+        ([{}, {}], "2 dicts for 1 images"),
+        ({"gray_bias": 1}, "'gray_bias', and the image 'x' is coloured"),
+        ([3], "is 3. Write a dict"),
+    ],
+)
+def test_wrong_preprocessing_is_named(pixels, message):
+    proto = graph([("Relu", ["x"], ["y"], {})], {"x": [1, 3, 4, 4]}, {"y": [1, 3, 4, 4]})
+    with pytest.raises(ValueError, match=message):
+        convert(proto, image_input_names=["x"], preprocessing_args=pixels)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("my label", "letters, digits"), ("x", "another input"), ("classLabelProbs", "another")],
+)
+def test_a_label_name_that_cannot_work_is_named(name, message):
+    proto = graph([("Softmax", ["x"], ["y"], {})], *PAIR)
+    with pytest.raises(ValueError, match=message):
+        convert(proto, mode="classifier", class_labels=["a", "b", "c"], predicted_feature_name=name)
+
+
+@pytest.mark.parametrize("add", [False, True])
+def test_an_operator_without_a_lowering_is_named(add):
+    proto = graph([("Det", ["x"], ["y"], {})], {"x": [3, 3]}, {"y": []})
+    with pytest.raises(ValueError, match="No lowering is known for the operator Det") as caught:
+        convert(proto, add_custom_layers=add)
+    assert ("custom layer is Swift code" in str(caught.value)) is add
+
+
+def test_an_input_that_core_ml_does_not_take_is_named():
+    proto = graph(
+        [("Not", ["x"], ["y"], {})], {"x": (onnx.TensorProto.BOOL, [2])}, {"y": (onnx.TensorProto.BOOL, [2])}
+    )
+    with pytest.raises(ValueError, match=r"'x' is of the type bool.* cast from float"):
+        convert(proto)
+
+
+def test_neither_a_softmax_over_the_batch_nor_a_log_softmax_gives_probabilities():
+    for kind, options in (("Softmax", {"axis": 0}), ("LogSoftmax", {})):
+        proto = graph([(kind, ["x"], ["y"], options)], *PAIR)
+        with pytest.raises(ValueError, match=f"ends in {kind}, so its output is not probabilities"):
+            convert(proto, mode="classifier", class_labels=["a", "b", "c"])
+    proto = graph([("Sigmoid", ["x"], ["y"], {})], *PAIR)
+    assert convert(proto, mode="classifier", class_labels=["a", "b", "c"])
+
+
+def test_something_else_than_a_model_is_named():
+    with pytest.raises(TypeError, match="of the type Linear"):
+        convert(torch.nn.Linear(2, 2))
+
+
+def test_the_callers_model_stays_as_it_was():
+    proto = graph([("Softmax", ["x.1"], ["y.1"], {})], {"x.1": [1, 3]}, {"y.1": [1, 3]})
+    before = proto.SerializeToString()
+    convert(proto, mode="classifier", class_labels=["a", "b", "c"])
+    assert proto.SerializeToString() == before

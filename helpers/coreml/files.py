@@ -55,21 +55,22 @@ def open_model(model):
         ) from error
 
 
-def name_outputs(model):
-    """Call a classifier's outputs ``classLabel`` and ``classLabelProbs``.
+def name_outputs(model, label=LABEL):
+    """Call a classifier's outputs ``classLabel`` (or ``label``) and ``classLabelProbs``.
 
     Core ML Tools chooses other names: an ML program's probabilities are always
     ``classLabel_probs``, a neural network's have the name of a variable inside it.
 
     Args:
         model: a ``coremltools.models.MLModel`` with class labels.
+        label: the name of the output that holds the answer.
 
     Returns:
         A new MLModel with the two names.
     """
     ct = coremltools()
     spec = model.get_spec()
-    renames = {spec.description.predictedFeatureName: LABEL}
+    renames = {spec.description.predictedFeatureName: label}
     renames[spec.description.predictedProbabilitiesName] = PROBABILITIES
     for old, new in renames.items():
         if old != new:

@@ -101,7 +101,7 @@ class CoreMLModel:
         if kind == "mlProgram":
             self.format = "ML program"
             self._read_program()
-        elif kind in ("neuralNetwork", "neuralNetworkClassifier"):
+        elif kind in ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor"):
             self.format = "neural network"
             self._read_network(getattr(self._archive.specification, kind))
         else:

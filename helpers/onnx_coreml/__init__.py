@@ -1,0 +1,16 @@
+"""ONNX → Core ML: ``convert()``, called like the retired onnx_coreml package.
+
+Notebook 04 introduces it. The operators are lowered by onnx2coreml; what is added here is
+what an app needs around them (images, pixel preprocessing, class labels, names), right
+lowerings where onnx2coreml has wrong ones, and a proof: no model is returned before it
+has computed the same numbers as the ONNX file.
+
+The rooms: ``graph`` reads and edits the ONNX graph, ``arguments`` checks what the caller
+asks for, ``lowerings`` puts operators right, ``proof`` compares the numbers, and
+``conversion`` holds ``convert`` itself.
+"""
+
+from .conversion import convert
+from .proof import VerificationError
+
+__all__ = ["VerificationError", "convert"]
