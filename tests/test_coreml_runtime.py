@@ -656,6 +656,30 @@ def compress(package, how):
     """The package's weights, compressed by coremltools, saved beside it."""
     optimize = ct.optimize.coreml
     model = ct.models.MLModel(str(package), skip_model_load=True)
+    if how.startswith("joint: "):
+        # One after the other: "sparse, palette" makes the palette of what was left.
+        first, second = how.removeprefix("joint: ").split(", ")
+        model = compress(package, first)
+        if second == "palette":
+            config = optimize.OpPalettizerConfig(mode="uniform", nbits=4, weight_threshold=0)
+            config = optimize.OptimizationConfig(global_config=config)
+            return optimize.palettize_weights(model, config, joint_compression=True)
+        granularity = "per_tensor" if first == "palette" else "per_channel"
+        config = optimize.OpLinearQuantizerConfig(
+            mode="linear_symmetric", granularity=granularity, weight_threshold=0
+        )
+        config = optimize.OptimizationConfig(global_config=config)
+        return optimize.linear_quantize_weights(model, config, joint_compression=True)
+    if how == "blocks of 4 bits":
+        config = optimize.OpLinearQuantizerConfig(
+            mode="linear", dtype="int4", granularity="per_block", block_size=2, weight_threshold=0
+        )
+        return optimize.linear_quantize_weights(model, optimize.OptimizationConfig(global_config=config))
+    if how == "palettes of channel groups":
+        config = optimize.OpPalettizerConfig(
+            mode="uniform", nbits=3, granularity="per_grouped_channel", group_size=4, weight_threshold=0
+        )
+        return optimize.palettize_weights(model, optimize.OptimizationConfig(global_config=config))
     if how == "linear":
         config = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)
         return optimize.linear_quantize_weights(model, optimize.OptimizationConfig(global_config=config))
@@ -670,11 +694,11 @@ def compress(package, how):
 def convolution(request, tmp_path_factory):
     """One convolution as ML program for each generation of compressed weights."""
     torch.manual_seed(0)
-    layer = nn.Conv2d(3, 16, 3).eval()
-    trace = torch.jit.trace(layer, torch.rand(1, 3, 8, 8))
+    layer = nn.Conv2d(4, 16, 3).eval()
+    trace = torch.jit.trace(layer, torch.rand(1, 4, 8, 8))
     model = ct.convert(
         trace,
-        inputs=[ct.TensorType(name="x", shape=(1, 3, 8, 8), dtype=np.float32)],
+        inputs=[ct.TensorType(name="x", shape=(1, 4, 8, 8), dtype=np.float32)],
         convert_to="mlprogram",
         compute_precision=ct.precision.FLOAT32,
         minimum_deployment_target=getattr(ct.target, request.param),
@@ -684,9 +708,21 @@ def convolution(request, tmp_path_factory):
     return layer, path
 
 
-@pytest.mark.parametrize(("how", "bits"), [("linear", 8), ("palette", 6), ("sparse", 32)])
-def test_compressed_weights_are_decoded(convolution, tmp_path, how, bits):
+HOW = ["linear", "palette", "sparse"]
+SINCE_IOS18 = [
+    "blocks of 4 bits",
+    "palettes of channel groups",
+    "joint: sparse, palette",
+    "joint: sparse, linear",
+    "joint: palette, linear",
+]
+
+
+@pytest.mark.parametrize("how", HOW + SINCE_IOS18)
+def test_compressed_weights_are_decoded(convolution, tmp_path, how):
     layer, path = convolution
+    if how in SINCE_IOS18 and path.stem == "iOS16":
+        return  # the operators are younger
     smaller = compress(path, how)
     compressed = tmp_path / "small.mlpackage"
     smaller.save(str(compressed))
@@ -696,15 +732,54 @@ def test_compressed_weights_are_decoded(convolution, tmp_path, how, bits):
     specification = smaller.get_spec()
     main = read_program(specification, specification.specificationVersion, smaller.weights_dir)
     operations = main.functions["main"].operations
-    (decoder,) = [operation for operation in operations if operation.op_type.startswith("constexpr_")]
-    weight = torch.from_numpy(np.array(decoder.materialized_val_inference(), np.float32))
+    decoders = [operation for operation in operations if operation.op_type.startswith("constexpr_")]
+    assert len(decoders) == (2 if how.startswith("joint") else 1)
+    if how == "joint: palette, linear":  # coremltools itself does not decode a table's values first
+        table = decoders[0].materialized_val_inference()
+        weight = decoders[1].decompress(decoders[1].indices.val, table, None)
+    else:
+        weight = decoders[-1].materialized_val_inference()
+    weight = torch.from_numpy(np.array(weight, np.float32))
     assert not torch.equal(weight, layer.weight)
     torch.testing.assert_close(weight, layer.weight, atol=0.2, rtol=0)
 
-    x = torch.randn(4, 3, 8, 8)
+    x = torch.randn(4, 4, 8, 8)
     (result,) = coreml_runtime.load(compressed).run(x).values()
     expected = F.conv2d(x, weight, layer.bias)
     torch.testing.assert_close(result[:, 0], expected.detach(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_tables_of_vectors_are_decoded(tmp_path, sparse):
+    """Each index stands for two neighbours along one axis (here the input channels); 0 stands for nothing."""
+    random = np.random.default_rng(0)
+    table = random.normal(size=(1, 1, 1, 1, 4, 2)).astype(np.float32)
+    indices = random.integers(0, 4, (6, 1, 3, 3))
+    mask = random.integers(0, 2, indices.shape) if sparse else np.ones_like(indices)
+    weight = np.stack([table.reshape(4, 2)[indices[:, 0]] * mask[:, 0, ..., None]], 1)
+    weight = np.moveaxis(weight[:, 0], -1, 1).astype(np.float32)
+
+    def small(array, kind):
+        return array.astype(ct.converters.mil.mil.types.nptype_from_builtin(kind))
+
+    types = ct.converters.mil.mil.types
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=(1, 2, 9, 8))], opset_version=ct.target.iOS18)
+    def main(x):
+        if sparse:
+            bits = small(mask, types.uint1)
+            parts = {"indices_mask": bits, "indices_nonzero_data": small(indices[mask != 0], types.uint2)}
+            wide, values = mb.constexpr_lut_to_sparse(**parts, lut=table, vector_axis=1)
+            decoded = mb.constexpr_sparse_to_dense(nonzero_data=values, mask=wide)
+        else:
+            decoded = mb.constexpr_lut_to_dense(indices=small(indices, types.uint2), lut=table, vector_axis=1)
+        return mb.conv(x=x, weight=decoded, pad_type="valid")
+
+    path = tmp_path / "vectors.mlpackage"
+    options = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": ct.target.iOS18}
+    ct.convert(main, convert_to="mlprogram", **options).save(str(path))
+    (result,) = coreml_runtime.load(path).run(X).values()
+    torch.testing.assert_close(result[0], F.conv2d(X, torch.from_numpy(weight)), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("bits", "mode"), [(16, "linear"), (8, "linear"), (5, "linear"), (3, "kmeans")])

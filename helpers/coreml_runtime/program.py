@@ -428,10 +428,17 @@ def _decoded_size(kind, inputs) -> int:
         if packed.size != math.ceil(count * bits / 8):
             raise ValueError(f"{packed.size} bytes do not hold {count} numbers of {bits} bits")
         return count
-    if kind == "lut_to_dense":
-        return inputs["indices"].size * inputs["lut"].shape[-1]
-    main = {"affine_dequantize": "quantized_data", "blockwise_shift_scale": "data", "cast": "source_val"}
-    return inputs[main.get(kind, "mask")].size
+    main = {
+        "affine_dequantize": "quantized_data",
+        "blockwise_shift_scale": "data",
+        "cast": "source_val",
+        "lut_to_dense": "indices",
+        "lut_to_sparse": "indices_mask",
+        "sparse_blockwise_shift_scale": "data_mask",
+        "sparse_to_dense": "mask",
+    }
+    count = inputs[main[kind]].size
+    return count * inputs["lut"].shape[-1] if kind.startswith("lut") else count
 
 
 def _affine_dequantize(inputs):
@@ -481,6 +488,22 @@ def _sparse_to_dense(inputs):
     return dense
 
 
+def _lut_to_sparse(inputs):
+    """Indices into a table for the values that are not zero: a mask and those values."""
+    mask, vector = inputs["indices_mask"], inputs["lut"].shape[-1]
+    indices = _sparse_to_dense({"mask": mask, "nonzero_data": inputs["indices_nonzero_data"]})
+    dense = _lut_to_dense({**inputs, "indices": indices})
+    mask = np.repeat(mask, vector, int(inputs["vector_axis"])) if vector > 1 else mask
+    return mask, dense[mask != 0]
+
+
+def _sparse_blockwise_shift_scale(inputs):
+    """4- or 8-bit numbers for the values that are not zero: a mask and those values."""
+    mask = inputs["data_mask"]
+    data = _sparse_to_dense({"mask": mask, "nonzero_data": inputs["nonzero_data"]})
+    return mask, _blockwise_shift_scale({**inputs, "data": data})[mask != 0]
+
+
 def _cast(inputs):
     """float16 as float32."""
     return inputs["source_val"].astype(np.float32)
@@ -491,5 +514,7 @@ _DECODERS = {
     "blockwise_shift_scale": _blockwise_shift_scale,
     "cast": _cast,
     "lut_to_dense": _lut_to_dense,
+    "lut_to_sparse": _lut_to_sparse,
+    "sparse_blockwise_shift_scale": _sparse_blockwise_shift_scale,
     "sparse_to_dense": _sparse_to_dense,
 }
