@@ -1,0 +1,351 @@
+"""Core ML models made from PyTorch, described, made smaller, and shown on a card."""
+
+import html.parser
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from helpers import coreml, coreml_runtime
+from helpers.model import AlexNet
+from helpers.quiet import quiet
+from helpers.training import evaluate
+
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+TEXTS = {"description": "tells things apart", "author": "a class", "licence": "MIT", "version": "1.2"}
+
+
+def suffix(target: str) -> str:
+    return ".mlpackage" if int(target) >= 15 else ".mlmodel"
+
+
+def differences(path, other, images):
+    return (coreml_runtime.load(path).probs(images) - coreml_runtime.load(other).probs(images)).abs().max()
+
+
+# From PyTorch
+
+
+@pytest.mark.parametrize(
+    ("exporter", "target", "precision", "limit"),
+    [
+        ("trace", "13", "float32", 1e-4),
+        ("export", "13", "float32", 1e-4),
+        ("trace", "15", "float32", 1e-4),
+        ("export", "18", "float32", 1e-4),
+        ("export", "16", "float16", 0.02),
+    ],
+)
+def test_the_file_computes_what_pytorch_computes(
+    sharp_model, drawings, tmp_path, exporter, target, precision, limit
+):
+    converted = coreml.from_torch(
+        sharp_model,
+        class_labels=CLASSES,
+        exporter=exporter,
+        minimum_ios_deployment_target=target,
+        compute_precision=precision,
+    )
+    path = coreml.save(converted, tmp_path / f"a{suffix(target)}")
+    images, labels = drawings.test_images[:100], drawings.test_labels[:100]
+    expected = evaluate(sharp_model, images, labels).probs
+    assert expected.max() > 0.5
+    assert (coreml_runtime.load(path).probs(images) - expected).abs().max() < limit
+    said = coreml.describe(path)
+    assert said["inputs"] == {"image": "image, RGB, 32×32"}
+    assert set(said["outputs"]) == {"classLabel", "classLabelProbs"}
+    assert said["labels"] == CLASSES
+    assert said["scale"] == pytest.approx(1 / 255, rel=1e-3)
+    assert said["stored"][0] == precision
+    assert said["iOS"] == target
+
+
+@pytest.fixture(scope="module")
+def with_two_outputs():
+    class Two(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(1, 4, 3)
+
+        def forward(self, image):
+            seen = self.conv(image)
+            return seen.mean((2, 3)), seen * 2
+
+    torch.manual_seed(0)
+    return Two().eval()
+
+
+@pytest.mark.parametrize("target", ["13", "17"])
+@pytest.mark.parametrize("scale", [1 / 255, None])
+def test_a_model_that_is_no_classifier(with_two_outputs, tmp_path, target, scale):
+    converted = coreml.from_torch(
+        with_two_outputs,
+        shape=(1, 1, 8, 6),
+        image_scale=scale,
+        output_names=("mean", "twice"),
+        minimum_ios_deployment_target=target,
+        input_name="grey",
+    )
+    coreml.set_metadata(converted, **TEXTS, outputs={"mean": "four means"}, labels=list("abcd"))
+    path = coreml.save(converted, tmp_path / f"a{suffix(target)}")
+    pixels = torch.randint(0, 256, (1, 1, 8, 6))
+    given = pixels[0, 0].to(torch.uint8).numpy() if scale else pixels.float()
+    answer = coreml_runtime.load(path).predict({"grey": given})
+    with torch.no_grad():
+        mean, twice = with_two_outputs(pixels * (scale or 1.0))
+    assert np.allclose(answer["mean"], mean, atol=1e-3)
+    assert np.allclose(answer["twice"], twice, atol=1e-3)
+    said = coreml.describe(path)
+    assert said["inputs"] == {"grey": "image, greyscale, 6×8" if scale else "array, 1×1×8×6"}
+    assert said["texts"]["mean"] == "four means"
+    assert all(said["texts"].values())
+    assert json.loads(said["metadata"]["classes"]) == ["a", "b", "c", "d"]
+    assert "labels" not in said
+
+
+class TakesABranch(torch.nn.Module):
+    """Bright pictures go one way, dark ones another. A trace knows only the way it went."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = torch.nn.Linear(3, 2)
+
+    def forward(self, image):
+        return self.last(image.mean((2, 3)) * (9 if image.mean() > 0.5 else -9))
+
+
+def test_a_trace_that_lost_a_branch_is_caught():
+    model = TakesABranch().eval()
+    options = {"class_labels": ["day", "night"], "exporter": "trace"}
+    with quiet(), pytest.raises(coreml.ConversionError, match=r"where PyTorch has .* Try the other exporter"):
+        coreml.from_torch(model, **options)
+    with quiet():
+        assert coreml.from_torch(model, **options, verify=False) is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class_labels": CLASSES[:7]}, "7 class labels for an output of 10"),
+        ({"class_labels": ["cat"] * 10}, "'cat' stands twice"),
+        ({"shape": (3, 32, 32)}, r"shape=\(3, 32, 32\): an app"),
+        ({"exporter": "onnx"}, "'onnx' is not known. Use one of export, trace"),
+        ({"minimum_ios_deployment_target": "9"}, "'9' is not known. Use one of 11.2"),
+        ({"compute_precision": "int8"}, "use 'float32' or 'float16'"),
+        (
+            {"compute_precision": "float16", "minimum_ios_deployment_target": "13"},
+            r"iOS 13 gets a neural network",
+        ),
+    ],
+)
+def test_an_argument_that_does_not_fit_is_named(sharp_model, change, message):
+    with pytest.raises(ValueError, match=message):
+        coreml.from_torch(sharp_model, **{"class_labels": CLASSES} | change)
+
+
+def test_training_mode_and_a_second_softmax_are_refused(sharp_model):
+    with pytest.raises(ValueError, match=r"training mode.*model.eval\(\)"):
+        coreml.from_torch(AlexNet(width=0.25).train(), class_labels=CLASSES)
+    with pytest.raises(ValueError, match="already returns probabilities"):
+        coreml.from_torch(torch.nn.Sequential(sharp_model, torch.nn.Softmax(1)).eval(), class_labels=CLASSES)
+
+
+# Metadata and compression
+
+
+@pytest.fixture(scope="module")
+def files(sharp_model, tmp_path_factory):
+    """The same network in both formats, described."""
+    folder = tmp_path_factory.mktemp("files")
+    made = {}
+    for target in ("13", "15"):
+        converted = coreml.from_torch(
+            sharp_model, class_labels=CLASSES, exporter="trace", minimum_ios_deployment_target=target
+        )
+        coreml.set_metadata(converted, **TEXTS, more={"threshold": "0.8"})
+        made[target] = coreml.save(converted, folder / f"Alex Net-{target}{suffix(target)}")
+    return made
+
+
+@pytest.mark.parametrize("target", ["13", "15"])
+def test_metadata_is_in_the_file(files, target):
+    said = coreml.describe(files[target])
+    assert said["metadata"] | TEXTS | {"threshold": "0.8"} == said["metadata"]
+    assert said["texts"] == {
+        "image": "a colour picture, 32×32 pixels",
+        "classLabel": "the most probable class",
+        "classLabelProbs": "the probability of each class, 0 to 1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"inputs": {"picture": "x"}}, "no input 'picture'. Its inputs are image"),
+        ({"outputs": {"answer": "x"}}, "no output 'answer'. Its outputs are"),
+        ({"labels": CLASSES[::-1]}, "a classifier with the labels airplane, automobile, bird"),
+        ({"version": 2}, r"'version' is int.*Write str\(2\)"),
+        ({"more": {"threshold": 0.8}}, "'threshold' is float"),
+    ],
+)
+def test_metadata_that_does_not_fit_is_named(files, change, message):
+    with pytest.raises(ValueError, match=message):
+        coreml.set_metadata(files["15"], **TEXTS | change)
+
+
+@pytest.mark.parametrize(
+    ("target", "how", "bits", "stored", "limit"),
+    [
+        ("13", "float16", 16, "float16", 0.02),
+        ("13", "int8", 8, "8-bit numbers", 0.2),
+        ("13", "palette6", 6, "6-bit palette", 0.5),
+        ("13", "palette4", 4, "4-bit palette", 0.9),
+        ("15", "float16", 16, "float16", 0.02),
+        ("15", "int8", 8, "8-bit numbers", 0.2),
+        ("15", "palette6", 6, "6-bit palette", 0.5),
+        ("15", "palette4", 4, "4-bit palette", 0.9),
+        ("15", "pruned", 17, "without its zeros", 0.999),
+    ],
+)
+def test_a_smaller_file_is_small_and_means_what_it_says(
+    files, drawings, tmp_path, target, how, bits, stored, limit
+):
+    before = coreml.describe(files[target])
+    small = coreml.compress(files[target], how)
+    path = coreml.save(small, tmp_path / f"small{suffix(target)}")
+    said = coreml.describe(path)
+    assert said["stored"][0] == stored
+    for same in ("inputs", "outputs", "labels", "texts", "metadata"):
+        assert said[same] == before[same]
+    # The weights are the most of the file; biases and structure take up to 30 kB.
+    assert coreml.size(path) < coreml.size(files[target]) * bits / 32 + 30_000
+
+    images = drawings.test_images[:50]
+    assert 0 < differences(path, files[target], images) < limit
+    if how == "float16":
+        return
+    # Core ML Tools unpacks the weights itself: the runtime has to see the same ones.
+    with quiet():
+        if target == "13":
+            from coremltools.models.neural_network.quantization_utils import quantize_weights
+
+            plain = quantize_weights(small, 8, "dequantization")
+        else:
+            from coremltools.optimize.coreml import decompress_weights
+
+            plain = decompress_weights(small)
+    assert differences(path, coreml.save(plain, tmp_path / f"plain{suffix(target)}"), images) < 1e-5
+
+
+def test_biases_and_the_statistics_of_batch_norm_keep_all_their_bits(files):
+    spec = coreml.compress(files["13"], "palette4").get_spec()
+    kinds = set()
+    for layer in spec.neuralNetworkClassifier.layers:
+        kind = layer.WhichOneof("layer")
+        kinds.add(kind)
+        if kind == "batchnorm":
+            assert layer.batchnorm.mean.floatValue and layer.batchnorm.variance.floatValue
+        elif kind in ("convolution", "innerProduct") and getattr(layer, kind).hasBias:
+            assert getattr(layer, kind).bias.floatValue
+    assert {"batchnorm", "convolution", "innerProduct"} <= kinds
+
+
+def test_what_cannot_be_compressed_is_refused(files):
+    with pytest.raises(ValueError, match=r"'zip' is not known\. Use one of float16, int8"):
+        coreml.compress(files["13"], "zip")
+    with pytest.raises(ValueError, match="stores its zeros like any other weight"):
+        coreml.compress(files["13"], "pruned")
+    with pytest.raises(ValueError, match=r"sparsity=1\.5"):
+        coreml.compress(files["15"], "pruned", sparsity=1.5)
+    for target in files:
+        with pytest.raises(ValueError, match=r"compressed already \(8-bit numbers\)"):
+            coreml.compress(coreml.compress(files[target], "int8"), "palette4")
+    with pytest.raises(ValueError, match="stored in float16 already"):
+        coreml.compress(coreml.compress(files["15"], "float16"), "float16")
+
+
+# The card
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "name"),
+    [("13", "neural network, classifier", "Alex_Net_13"), ("15", "ML program, classifier", "Alex_Net_15")],
+)
+def test_the_card_says_what_xcode_says(files, drawings, target, kind, name):
+    picture = drawings.test_images[3]
+    card = coreml.card(files[target], picture)
+    about = dict(card.facts["Model"])
+    assert about["class in Swift"] == name
+    assert about["kind"] == kind
+    assert about["runs on"].startswith(f"iOS {target} and later, macOS 1")
+    assert about["weights stored as"] == "float32"
+    assert " 5 conv" in about.get("operations", "") + about.get("layers", "")
+    assert dict(card.facts["Inputs"])["each pixel"] == "0 to 255, times 0.00392157 (1/255)"
+    assert dict(card.facts["Outputs"])["10 labels"].startswith("airplane, automobile")
+    assert dict(card.facts["Metadata"])["threshold"] == "0.8"
+    expected = coreml_runtime.load(files[target]).predict({"image": picture.permute(1, 2, 0).numpy()})
+    assert card.answer == pytest.approx(expected["classLabelProbs"])
+    assert next(iter(card.answer)) == expected["classLabel"]
+    for text in (repr(card), card._repr_html_()):
+        assert (
+            "Alex Net" in text and "tells things apart" in text and f"{max(card.answer.values()):.1%}" in text
+        )
+
+
+class Tags(html.parser.HTMLParser):
+    """Which tags a page has, and whether each is closed."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.open = set(), []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.add(tag)
+        assert not any(name.startswith("on") for name, _ in attributes)
+        if tag != "img":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_nothing_in_a_strangers_file_becomes_html(sharp_model, drawings, tmp_path):
+    evil = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
+    labels = [f"{evil}{number}" for number in range(10)]
+    model = coreml.from_torch(sharp_model, class_labels=labels, exporter="trace", verify=False)
+    coreml.set_metadata(model, description=evil, author=evil, inputs={"image": evil}, more={evil: evil})
+    path = coreml.save(model, tmp_path / "<b>a.mlpackage")
+    page = coreml.card(path, drawings.test_images[0])._repr_html_()
+    tags = Tags(page)
+    assert not tags.open
+    assert tags.found == {"h4", "table", "thead", "tbody", "tr", "th", "td", "img"}
+    assert page.count("<img") == 1
+
+
+@pytest.mark.parametrize("kind", ["larger", "grey", "pixels"])
+def test_the_card_takes_any_picture(files, drawings, kind):
+    picture = Image.fromarray(drawings.test_images[0].permute(1, 2, 0).numpy())
+    if kind == "larger":
+        picture = picture.resize((200, 100))
+    elif kind == "grey":
+        picture = picture.convert("L")
+    else:
+        picture = np.asarray(picture)
+    card = coreml.card(files["15"], picture)
+    assert card.picture.size == (32, 32) and card.picture.mode == "RGB"
+    assert sum(card.answer.values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_card_that_cannot_be_made_says_why(files, drawings, with_two_outputs, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no .*gone\.mlmodel"):
+        coreml.card(tmp_path / "gone.mlmodel")
+    with pytest.raises(ValueError, match=r"float32 of shape 3×32×32\. Give a PIL image"):
+        coreml.card(files["15"], drawings.test_images[0].float())
+    plain = coreml.from_torch(with_two_outputs, shape=(1, 1, 8, 6), output_names=("mean", "twice"))
+    path = coreml.save(plain, tmp_path / "plain.mlpackage")
+    assert "twice" in repr(coreml.card(path))
+    with pytest.raises(ValueError, match="no classifier of one picture"):
+        coreml.card(path, drawings.test_images[0])
