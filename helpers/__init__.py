@@ -14,9 +14,10 @@ camera             what a camera does to a picture: blur, noise, light, distance
 drawings           ten drawn classes for a machine with no data and no network
 data               CIFAR-10: find, download, verify, hold in memory
 model              AlexNet for 32×32 images, its normalisation inside
+checkpoints        the two ways to save and load, and the one that ships
+processes          several processes that train one network (torchrun)
 training           Recipe, fit(), evaluate(), History
 calibration        what a probability is worth: temperature, threshold
-checkpoints        the two ways to save and load, and the one that ships
 onnx_export        PyTorch → ONNX, with the proof that the numbers agree
 coreml_runtime     runs a saved Core ML model on any operating system
 coreml             PyTorch → Core ML; names, metadata, compression, the model card

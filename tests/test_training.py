@@ -5,7 +5,19 @@ import pytest
 import torch
 
 from helpers.data import CIFAR10
-from helpers.training import Batches, Evaluation, History, Recipe, evaluate, fit, time_per_step
+from helpers.training import (
+    RECIPES,
+    Batches,
+    Evaluation,
+    History,
+    Recipe,
+    changed,
+    evaluate,
+    fit,
+    make_optimizer,
+    make_scheduler,
+    time_per_step,
+)
 
 TINY = replace(Recipe.smoke(), width=0.25, batch_size=100, epochs=2)
 
@@ -77,6 +89,28 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on_as_if_nothing_had_happ
     assert history.column("test_accuracy") == expected.column("test_accuracy")
 
 
+def test_the_seconds_before_an_interruption_count(drawings):
+    model = InterruptAt(TINY.model(), 14, while_training=True)
+    history = fit(model, drawings, TINY, progress=False)
+    assert len(history.rows) == 1
+    assert history.state["spent"] > 0
+    history.state["spent"] = 1000.0
+    fit(model, drawings, TINY, resume=history, progress=False)
+    assert history.rows[1]["seconds"] > 1000 > history.rows[0]["seconds"]
+
+
+def test_after_each_epoch_the_run_can_be_saved_and_would_go_on_from_there(drawings):
+    model, seen = TINY.model(), []
+
+    def keep(history):
+        seen.append((len(history.rows), history.finished, weights(model)))
+
+    fit(model, drawings, TINY, progress=False, after_epoch=keep)
+    assert [(rows, finished) for rows, finished, _ in seen] == [(1, False), (2, True)]
+    assert not torch.equal(seen[0][2], seen[1][2])
+    assert torch.equal(seen[1][2], weights(model))
+
+
 def test_a_history_of_another_recipe_or_a_finished_one_is_not_resumed(drawings):
     model = TINY.model()
     history = fit(model, drawings, TINY, progress=False)
@@ -131,6 +165,57 @@ def test_a_batch_larger_than_the_data_is_refused(drawings):
         fit(TINY.model(), drawings, replace(TINY, batch_size=5000), progress=False)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 0}, r"Recipe\(batch_size=0\): batch_size must be a number, at least 1"),
+        ({"learning_rate": -0.1}, "learning_rate"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"crop_padding": 32}, "from 0 to 31"),
+        ({"width": "wide"}, "width='wide'"),
+    ],
+)
+def test_a_recipe_that_cannot_be_trained_is_refused_when_it_is_made(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(TINY, **change)
+
+
+def test_a_printed_recipe_leaves_out_what_is_as_usual():
+    assert "cutout" not in repr(Recipe.quick())
+    assert repr(Recipe.gpu()).endswith("seed=0, cutout=8)")
+    assert eval(repr(Recipe.gpu())) == Recipe.gpu()
+
+
+def test_every_recipe_is_an_alexnet():
+    for make in RECIPES.values():
+        layers = [type(layer).__name__ for layer in make().model().modules()]
+        assert layers.count("Conv2d") == 5
+        assert layers.count("Linear") == 2
+
+
+def test_a_recipe_can_be_changed_from_the_command_line():
+    assert changed(TINY, ["width=2", "batch_norm=False"]) == replace(TINY, width=2, batch_norm=False)
+    with pytest.raises(ValueError, match="no field 'depth'"):
+        changed(TINY, ["depth=3"])
+    with pytest.raises(ValueError, match="'wide' is no number"):
+        changed(TINY, ["width=wide"])
+
+
+def test_a_trick_can_be_taken_away():
+    model = TINY.model()
+    usual, everywhere = make_optimizer(model, TINY), make_optimizer(model, replace(TINY, decay_all=True))
+    assert len(usual.param_groups[0]["params"]) == 7  # five convolutions, two linear layers
+    assert len(everywhere.param_groups[0]["params"]) == len(list(model.parameters()))
+    assert not make_optimizer(model, replace(TINY, nesterov=False)).defaults["nesterov"]
+    rates = []
+    scheduler = make_scheduler(usual, replace(TINY, schedule=False), 10)
+    for _ in range(10):
+        rates.append(scheduler.get_last_lr()[0])
+        usual.step()
+        scheduler.step()
+    assert set(rates) == {TINY.learning_rate}
+
+
 # -- batches -----------------------------------------------------------------------------------------
 
 
@@ -179,6 +264,30 @@ def test_a_shift_moves_rows_and_columns_by_at_most_the_padding():
     assert middle.min() == -3
     assert middle.max() == 3
     assert len(middle.unique(dim=0)) > 10
+
+
+def test_without_alternating_a_coin_decides_every_flip():
+    recipe = Recipe(batch_size=10, crop_padding=0, alternating=False)
+    seen = {}
+    for number in range(2):
+        pixels, labels = epoch(recipe, number)
+        for picture, label in zip(pixels, labels.tolist(), strict=True):
+            seen.setdefault(label, []).append(not torch.equal(picture, numbered()[0][label]))
+    assert 0 < sum(first != second for first, second in seen.values()) < 40
+
+
+def test_cutout_hides_one_square_and_changes_nothing_else():
+    recipe = Recipe(batch_size=10, crop_padding=2, cutout=8)
+    pixels, labels = epoch(recipe, 0)
+    whole, same = epoch(replace(recipe, cutout=0), 0)
+    assert torch.equal(labels, same)
+    changed = (pixels != whole).any(1)
+    sides = torch.stack([changed.any(2).sum(1), changed.any(1).sum(1)])
+    assert sides.max() == 8
+    assert sides.min() >= 3  # a square at the border is cut off; one of its columns may already be grey
+    hidden = (pixels == 128).all(1)
+    assert (hidden & changed).sum() == changed.sum()
+    assert len(hidden.flatten(1).float().argmax(1).unique()) > 20  # at another place in each image
 
 
 def test_two_processes_share_every_batch():
