@@ -17,7 +17,7 @@ from helpers.quiet import coremltools, quiet
 from .files import name_outputs, save
 
 EXPORTERS = ("export", "trace")
-TARGETS = ("11.2", "12", "13", "14", "15", "16", "17", "18")
+TARGETS = ("11.2", "12", "13", "15", "16", "17", "18", "26")
 LIMITS = {"float32": 1e-4, "float16": 0.02}
 """How far an output may be from PyTorch's: a probability, or another value per size of the largest one.
 
@@ -26,7 +26,7 @@ float32: sums in another order. float16: every result keeps three digits, and th
 
 
 class ConversionError(ValueError):
-    """The converted file computes something else than the model it was made from."""
+    """The model cannot be converted, or the file computes something else than the model."""
 
 
 def from_torch(
@@ -50,8 +50,8 @@ def from_torch(
         class_labels: a list of texts makes it a classifier. The model then returns logits, 1×classes,
             and a softmax is added, as ``helpers.onnx_export.export_onnx`` does.
         exporter: "export" (``torch.export``) or "trace" (``torch.jit.trace``).
-        minimum_ios_deployment_target: "11.2" to "14" give a neural network (``.mlmodel``), "15" and
-            later an ML program (``.mlpackage``).
+        minimum_ios_deployment_target: "11.2", "12" and "13" give a neural network (``.mlmodel``) for
+            iOS 13, "15" to "18" and "26" an ML program (``.mlpackage``), as in ``helpers.onnx_coreml``.
         compute_precision: "float32" or "float16", for ML programs.
         image_scale: multiplies each pixel of 0 to 255 before the network sees it; None makes the
             input an array instead of an image.
@@ -65,7 +65,8 @@ def from_torch(
 
     Raises:
         ValueError: an argument that does not fit the model; the message says which and why.
-        ConversionError: the file computes something else than the model.
+        ConversionError: PyTorch or Core ML Tools cannot convert the model, or the file computes something
+            else. It is a ValueError.
     """
     _check(model, shape, exporter, minimum_ios_deployment_target, compute_precision)
     ct = coremltools()
@@ -81,11 +82,15 @@ def from_torch(
     program = float(minimum_ios_deployment_target) >= 15
     options = {
         "convert_to": "mlprogram" if program else "neuralnetwork",
-        # Core ML Tools knows no target before iOS 13; its neural networks keep to the older layers.
+        # Core ML Tools knows no target before iOS 13.
         "minimum_deployment_target": _target(ct, minimum_ios_deployment_target),
         "outputs": [ct.TensorType(name=name) for name in output_names],
         "skip_model_load": True,
     }
+    if not program:
+        # It makes a layer of channel shuffles that only iOS 14 knows.
+        options["pass_pipeline"] = ct.PassPipeline.DEFAULT
+        options["pass_pipeline"].remove_passes(["common::detect_concat_interleave"])
     if program:
         options["compute_precision"] = getattr(ct.precision, compute_precision.upper())
     if image_scale is None:
@@ -102,8 +107,16 @@ def from_torch(
         options["classifier_config"] = ct.ClassifierConfig(
             labels, predicted_feature_name="classLabel", predicted_probabilities_output="probabilities"
         )
-    with quiet(), torch.no_grad():
-        converted = ct.convert(_written_down(network, images[:1], exporter), **options)
+    try:
+        with quiet(), torch.no_grad():
+            _repair_sizes()
+            converted = ct.convert(_written_down(network, images[:1], exporter), **options)
+    except Exception as error:  # PyTorch and Core ML Tools raise whatever the operator at hand raised
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise ConversionError(
+            f"PyTorch and Core ML Tools cannot convert this {type(model).__name__} with exporter={exporter!r} for "
+            f"iOS {minimum_ios_deployment_target}: {reason} Try the other exporter, a later iOS, or the road through ONNX."
+        ) from error
     if class_labels is not None:
         converted = name_outputs(converted)
     if verify:
@@ -128,6 +141,20 @@ def _written_down(network, example, exporter):
         return torch.jit.trace(network, example)
     # Without this, torch.export leaves operations in the graph that Core ML Tools does not know.
     return torch.export.export(network, (example,)).run_decompositions({})
+
+
+def _repair_sizes():
+    """Let Core ML Tools 9 read the sizes in a trace: they are lists of one number, and NumPy 2.4 makes no int of one."""
+    from coremltools.converters.mil import Builder, register_torch_op
+    from coremltools.converters.mil.frontend.torch import ops
+
+    @register_torch_op(torch_alias=["int"], override=True)
+    def _int(context, node):
+        value = context[node.inputs[0]].val
+        if value is None or np.size(value) != 1:
+            return ops._int(context, node)
+        number = Builder.const(val=np.int32(np.ravel(value)[0]), name=node.name)
+        return context.add(number, node.name)
 
 
 def _target(ct, ios: str):
