@@ -24,6 +24,7 @@ coreml             PyTorch → Core ML; names, metadata, compression, the model 
 netron_view        a Netron graph inside a notebook, with no server
 onnx_coreml        ONNX → Core ML, with the proof that the numbers agree
 photos             real photos: opened, made 32×32, put to a Core ML file
+ios_app            writes the Xcode project around a converted model
 chapter            what a notebook prints first, what it proved
 readme             fills the README's tables from what was measured
 run                executes every notebook in order (``make run``)

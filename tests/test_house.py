@@ -31,6 +31,7 @@ ORDER = [
     "netron_view",
     "onnx_coreml",
     "photos",
+    "ios_app",
     "chapter",
     "readme",
     "run",

@@ -1,0 +1,128 @@
+"""Writes an Xcode project around a converted model: open it on a Mac, press Run.
+
+Notebook 05 introduces it. The project is text: the Swift files of ``template/``
+with the app's name filled in. Around it come the model, ten drawn reference
+pictures, and the probabilities that ``helpers.coreml_runtime`` computes for
+them, which the project's own tests compare with the real Core ML.
+
+The rooms: ``model`` checks the model and writes the threshold into it,
+``reference`` makes the pictures and their probabilities, ``folder`` puts files
+into a folder and never replaces what it did not write.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from .folder import publish, tree
+from .model import read_model, with_threshold
+from .reference import TOLERANCE, icon, reference_files
+
+TEMPLATE = Path(__file__).resolve().parent / "template"
+"""The project as it is written, with ``__APP__`` for the app's name and ``__BUNDLE__`` for its identifier."""
+
+CHINESE = {
+    "airplane": "飞机",
+    "automobile": "汽车",
+    "bird": "鸟",
+    "cat": "猫",
+    "deer": "鹿",
+    "dog": "狗",
+    "frog": "青蛙",
+    "horse": "马",
+    "ship": "船",
+    "truck": "卡车",
+}
+"""The labels of CIFAR-10 in Simplified Chinese."""
+
+
+def write_app(
+    model, folder, *, threshold: float, chinese=CHINESE, bundle_identifier=None, overwrite: bool = False
+) -> Path:
+    """Write a complete Xcode project (Xcode 16, iOS 17, SwiftUI) around a Core ML model.
+
+    The folder's name becomes the app's name. The project is there whole or not at all.
+
+    Args:
+        model: a ``.mlpackage`` or ``.mlmodel`` with one RGB image input called ``image`` and the outputs
+            ``classLabel`` and ``classLabelProbs``, as ``helpers.onnx_coreml.convert`` makes it.
+        folder: where the project goes, e.g. ``artifacts/AlexNetApp``.
+        threshold: an answer below this probability is "not sure", 0 to 1; ``helpers.calibration.threshold``
+            finds it. It is written into the metadata of the app's copy of the model.
+        chinese: label → Simplified Chinese. A label that is not in it stays as it is.
+        bundle_identifier: what Apple knows the app by; default ``com.example.`` and the name.
+        overwrite: replace what an earlier call wrote into this folder. Files that came from elsewhere are
+            kept. So is a file that was edited since, as long as there is nothing new to write into it.
+
+    Returns:
+        The ``.xcodeproj``, the thing to open.
+
+    Raises:
+        FileNotFoundError: there is no such model, or the folder above ``folder`` does not exist.
+        ValueError: the model has no image input, no labels or other names; a label, the threshold, the
+            folder's name or the identifier cannot be used.
+        FileExistsError: the folder holds something that would be replaced.
+    """
+    folder = Path(folder)
+    bundle_identifier = bundle_identifier or f"com.example.{folder.name}"
+    _check_names(folder.name, bundle_identifier)
+    loaded, files = read_model(model)
+    if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+        raise ValueError(f"threshold={threshold!r} is a probability: a number from 0 to 1.")
+    threshold = round(float(threshold), 6)
+
+    app, tests = folder.name, f"{folder.name}Tests"
+    written = template_files(app, bundle_identifier)
+    written |= {f"{app}/{name}": data for name, data in with_threshold(files, threshold).items()}
+    written[f"{app}/Labels.xcstrings"] = _catalog(loaded.labels, chinese)
+    written[f"{app}/Assets.xcassets/AppIcon.appiconset/icon.png"] = icon()
+    written |= {f"{tests}/{name}": data for name, data in reference_files(loaded, threshold).items()}
+    publish(written, folder, overwrite)
+    return folder / f"{app}.xcodeproj"
+
+
+def template_files(app: str, bundle_identifier: str) -> dict[str, bytes]:
+    """The text files of the project: path inside the folder → content."""
+    files = {}
+    for path in sorted(TEMPLATE.rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            name = path.relative_to(TEMPLATE).as_posix().replace("__APP__", app)
+            text = path.read_text(encoding="utf-8")
+            files[name] = text.replace("__APP__", app).replace("__BUNDLE__", bundle_identifier).encode()
+    return files
+
+
+def _check_names(app: str, bundle_identifier: str) -> None:
+    if not re.fullmatch(r"[A-Z][A-Za-z0-9]{0,39}", app):
+        raise ValueError(
+            f"The folder's name becomes the app's name, and {app!r} is no name for a Swift module. "
+            "Take up to 40 letters and digits that begin with a capital, e.g. AlexNetApp."
+        )
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in TEMPLATE.rglob("*.swift"))
+    taken = set(re.findall(r"\b(?:class|struct|enum|import|case) (\w+)", sources)) | {"Swift", "Any", "Self"}
+    if app in taken:
+        raise ValueError(f"The app cannot be called {app}: a part of it has that name. Add 'App' to it.")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*(\.[A-Za-z0-9][A-Za-z0-9-]*)+", bundle_identifier):
+        raise ValueError(
+            f"bundle_identifier={bundle_identifier!r}: take letters, digits, hyphens and dots, "
+            "e.g. org.yourname.AlexNetApp."
+        )
+
+
+def _catalog(labels, chinese) -> bytes:
+    """The strings catalog of the labels. A label without a translation waits for one in Xcode."""
+    strings = {}
+    for label in labels:
+        state = "translated" if label in chinese else "needs_review"
+        strings[label] = {
+            "extractionState": "manual",
+            "localizations": {
+                "en": {"stringUnit": {"state": "translated", "value": label}},
+                "zh-Hans": {"stringUnit": {"state": state, "value": chinese.get(label, label)}},
+            },
+        }
+    catalog = {"sourceLanguage": "en", "strings": strings, "version": "1.0"}
+    return (json.dumps(catalog, ensure_ascii=False, indent=2) + "\n").encode()
+
+
+__all__ = ["CHINESE", "TEMPLATE", "TOLERANCE", "template_files", "tree", "write_app"]
