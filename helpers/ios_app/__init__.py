@@ -125,4 +125,4 @@ def _catalog(labels, chinese) -> bytes:
     return (json.dumps(catalog, ensure_ascii=False, indent=2) + "\n").encode()
 
 
-__all__ = ["CHINESE", "TEMPLATE", "TOLERANCE", "template_files", "tree", "write_app"]
+__all__ = ["CHINESE", "TEMPLATE", "TOLERANCE", "publish", "template_files", "tree", "write_app"]

@@ -1,4 +1,5 @@
 import Combine
+import ImageIO
 import UIKit
 
 /// What the screen shows. Everything here happens on the main thread; only the model runs on a queue of its own.

@@ -44,9 +44,9 @@ final class ReferenceTests: XCTestCase {
             let image = try picture(example.picture)
             let value = try MLFeatureValue(cgImage: image, constraint: constraint, options: nil)
             let features = try MLDictionaryFeatureProvider(dictionary: ["image": value])
-            let answer = try model.prediction(from: features)
-            let found = try XCTUnwrap(answer.featureValue(for: "classLabelProbs")).dictionaryValue
-            let label = try XCTUnwrap(answer.featureValue(for: "classLabel")).stringValue
+            let output = try model.prediction(from: features)
+            let found = try XCTUnwrap(output.featureValue(for: "classLabelProbs")).dictionaryValue
+            let label = try XCTUnwrap(output.featureValue(for: "classLabel")).stringValue
             for (name, expected) in example.probabilities {
                 let probability = try XCTUnwrap(found[AnyHashable(name)], name).doubleValue
                 XCTAssertEqual(probability, expected, accuracy: reference.tolerance, "\(example.picture): \(name)")

@@ -1,0 +1,754 @@
+"""The Xcode project, checked without Xcode: it parses, everything it names is there, nothing is lost."""
+
+import copy
+import itertools
+import json
+import os
+import re
+import shutil
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import openstep_parser
+import pytest
+import torch
+import tree_sitter
+import tree_sitter_swift
+from PIL import Image, ImageOps
+
+from helpers import coreml, coreml_runtime, ios_app, paths, photos
+from helpers.data import CLASSES
+from helpers.ios_app import write_app
+from helpers.onnx_coreml import convert
+from helpers.onnx_export import export_onnx
+from helpers.quiet import coremltools
+
+SWIFT = sorted(ios_app.TEMPLATE.rglob("*.swift"))
+every_swift_file = pytest.mark.parametrize("path", SWIFT, ids=lambda path: path.name)
+APP = [path for path in SWIFT if path.parent.name == "__APP__"]
+
+
+@pytest.fixture(scope="module")
+def models(sharp_model, drawings, tmp_path_factory):
+    """The same network in both formats. Its answers to drawings differ: else the table would prove little."""
+    folder = tmp_path_factory.mktemp("models")
+    network = copy.deepcopy(sharp_model)
+    with torch.no_grad():
+        logits = network(drawings.test_images[:200].float() / 255)
+        network.classifier[-1].bias -= logits.mean(0)
+        network.classifier[-1].weight *= 3 / logits.std(0)[:, None]
+        network.classifier[-1].bias *= 3 / logits.std(0)
+    export_onnx(network, folder / "a.onnx", classes=CLASSES)
+    for target, ending in (("13", ".mlmodel"), ("15", ".mlpackage")):
+        converted = convert(
+            folder / "a.onnx",
+            mode="classifier",
+            image_input_names=["image"],
+            class_labels=list(CLASSES),
+            preprocessing_args={"image_scale": 1 / 255},
+            minimum_ios_deployment_target=target,
+        )
+        coreml.save(coreml.set_metadata(converted, description="a test"), folder / f"AlexNet{ending}")
+    return folder
+
+
+@pytest.fixture(scope="module", params=[".mlpackage", ".mlmodel"])
+def project(request, models, tmp_path_factory):
+    """A written project. Tests read it and change nothing."""
+    folder = tmp_path_factory.mktemp("project") / "AlexNetApp"
+    assert write_app(models / f"AlexNet{request.param}", folder, threshold=0.6123) == (
+        folder / "AlexNetApp.xcodeproj"
+    )
+    return folder
+
+
+def model_in(project):
+    return next(
+        path for path in (project / "AlexNetApp").iterdir() if path.suffix in (".mlpackage", ".mlmodel")
+    )
+
+
+def everything(folder):
+    """Path → content of all files of a folder, links and hidden files included."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+# -- the Swift files ---------------------------------------------------------------------------------
+
+
+def nodes(path_or_text):
+    text = path_or_text.read_bytes() if isinstance(path_or_text, Path) else path_or_text.encode()
+    waiting = [tree_sitter.Parser(tree_sitter.Language(tree_sitter_swift.language())).parse(text).root_node]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting += node.children
+
+
+def found(path, *kinds):
+    return [node for node in nodes(path) if node.type in kinds]
+
+
+def text(node):
+    return node.text.decode()
+
+
+@every_swift_file
+def test_it_parses_and_is_short(path):
+    wrong = [
+        f"{node.start_point}: {text(node)[:40]}" for node in nodes(path) if node.is_error or node.is_missing
+    ]
+    assert not wrong
+    assert len(path.read_text().splitlines()) <= 120
+    assert max(map(len, path.read_text().splitlines())) <= 120
+
+
+def test_the_parser_notices_a_mistake():
+    assert any(node.is_error or node.is_missing for node in nodes("struct A { var b: Int = ( }"))
+
+
+FRAMEWORKS = {
+    "Swift": "AnyClass AnyHashable Bool CaseIterable Decodable Double Equatable Identifiable MainActor Self "
+    "String Task UInt32 Void",
+    "Foundation": "Bundle Data Date DispatchQueue JSONDecoder LocalizedError NSKeyValueObservation NSObject URL",
+    "CoreGraphics": "CGFloat CGImage",
+    "CoreFoundation": "CFURL",
+    "Combine": "ObservableObject Published",
+    "ImageIO": "CGImagePropertyOrientation CGImageSourceCreateImageAtIndex CGImageSourceCreateWithURL",
+    "CoreVideo": "CVPixelBuffer",
+    "CoreMedia": "CMSampleBuffer CMSampleBufferGetImageBuffer",
+    "AVFoundation": "AVCaptureConnection AVCaptureDevice AVCaptureDeviceInput AVCaptureOutput AVCaptureSession "
+    "AVCaptureVideoDataOutput AVCaptureVideoDataOutputSampleBufferDelegate AVCaptureVideoPreviewLayer "
+    "AVLayerVideoGravity RotationCoordinator",
+    "UIKit": "UIApplication UIImage UIView Orientation",
+    "SwiftUI": "AnyLayout App Button Color ContentUnavailableView Context EmptyView Environment ForEach HStack "
+    "HStackLayout Image Label LocalizedStringKey NavigationStack ObservedObject Picker ProgressView "
+    "RoundedRectangle Scene ScrollView Spacer State StateObject Text ToolbarContent ToolbarContentBuilder "
+    "ToolbarItem UIViewRepresentable VStack VStackLayout View ViewBuilder WindowGroup",
+    "PhotosUI": "PhotosPicker PhotosPickerItem",
+    "CoreML": "MLDictionaryFeatureProvider MLFeatureValue MLModel MLModelConfiguration",
+    "Vision": "VNClassificationObservation VNCoreMLModel VNCoreMLRequest VNImageCropAndScaleOption "
+    "VNImageRequestHandler",
+    "XCTest": "XCTAssertEqual XCTAssertGreaterThan XCTUnwrap XCTestCase",
+}
+"""Apple's types and functions that the app uses, each looked up in Apple's documentation, by the framework."""
+
+BRINGS = {
+    "SwiftUI": ["UIKit", "Combine"],
+    "AVFoundation": ["CoreMedia", "CoreVideo"],
+    "Vision": ["CoreML", "CoreVideo", "ImageIO"],
+}
+"""What an import brings with it. Foundation and Core Graphics come with each of them."""
+
+DECLARES = re.compile(r"\b(?:class|struct|enum) (\w+)")
+
+
+@every_swift_file
+def test_every_type_it_uses_is_declared_or_imported(path):
+    imported = set(re.findall(r"^import (\w+)", path.read_text(), re.M))
+    reachable = {"Swift", "Foundation", "CoreGraphics", "CoreFoundation", *imported}
+    for name in imported:
+        reachable |= set(BRINGS.get(name, []))
+    own = set(itertools.chain(*(DECLARES.findall(file.read_text()) for file in SWIFT))) | {"__APP__"}
+    generic = set(re.findall(r"func \w+<(\w+):", path.read_text()))
+    known = set(" ".join(FRAMEWORKS[name] for name in reachable if name in FRAMEWORKS).split())
+    used = {
+        text(node)
+        for node in found(path, "type_identifier", "simple_identifier")
+        if node.parent.type != "import_declaration" and re.match("[A-Z]", text(node))
+    }
+    assert used - own - generic - known - reachable == set()
+    assert imported <= FRAMEWORKS.keys() | {"__APP__"}
+
+
+MEMBERS_OF = {
+    "recognition": "Recognition",
+    "camera": "Camera",
+    "classifier": "Classifier",
+    "answer": "Answer",
+    "best": "Answer",
+    "crop": "Crop",
+    "reference": "Reference",
+    "example": "Example",
+}
+
+
+@every_swift_file
+def test_what_it_asks_of_our_own_types_is_there(path):
+    """``recognition.photo`` needs a member ``photo`` that is not private (or is only set privately)."""
+    bodies = {}
+    for node in itertools.chain(*(found(file, "class_declaration") for file in SWIFT)):
+        name = re.search(r"(?:class|struct|enum|extension) (\w+)", text(node))
+        members = re.findall(
+            r"^ *(?:@\w+ )?((?:private )?)(?:private\(set\) )?(?:var|let|func) (\w+)", text(node), re.M
+        )
+        bodies.setdefault(name[1], set()).update(member for private, member in members if not private)
+    source = re.sub(r"//.*", "", path.read_text())
+    for variable, kind in MEMBERS_OF.items():
+        used = set(re.findall(rf"(?<![.\w])\$?{variable}\??\.(\w+)", source))
+        assert used <= bodies[kind] | {"id", "init"}, f"{kind} has no such member"
+
+
+def literals(path):
+    """Every text of a Swift file, with the label of the argument that it is: ``systemImage``, or ""."""
+    for node in found(path, "line_string_literal"):
+        argument = re.match(r"(\w+): ", text(node.parent)) if node.parent.type == "value_argument" else None
+        yield text(node)[1:-1], argument[1] if argument else ""
+
+
+NOT_FOR_THE_USER = {"systemImage", "label", "table", "forResourcesWithExtension"}
+"""Arguments whose texts name something: a symbol, a queue, a table, a file's ending."""
+
+NAMES = {"image", "threshold", "layerClass above says which layer it is"}
+
+
+def catalog(name):
+    return json.loads((ios_app.TEMPLATE / "__APP__" / name).read_text(encoding="utf-8"))
+
+
+def test_every_text_for_the_user_is_in_the_catalog_and_nothing_else():
+    shown = {
+        value
+        for path in APP
+        for value, argument in literals(path)
+        if argument not in NOT_FOR_THE_USER and value not in NAMES
+    }
+    assert shown == catalog("Localizable.xcstrings")["strings"].keys()
+
+
+def both_languages(strings):
+    for key, entry in strings.items():
+        units = {language: local["stringUnit"] for language, local in entry["localizations"].items()}
+        assert units.keys() == {"en", "zh-Hans"}, key
+        assert all(unit["value"] for unit in units.values()), key
+        assert "%" not in key + units["en"]["value"] + units["zh-Hans"]["value"], (
+            "a format would need arguments"
+        )
+        yield key, units
+
+
+@pytest.mark.parametrize("name", ["Localizable.xcstrings", "InfoPlist.xcstrings"])
+def test_a_catalog_has_both_languages(name):
+    strings = catalog(name)["strings"]
+    for key, units in both_languages(strings):
+        assert all(unit["state"] == "translated" for unit in units.values()), key
+        assert re.search("[\u4e00-\u9fff]", units["zh-Hans"]["value"]), key
+        if name == "Localizable.xcstrings":
+            assert units["en"]["value"] == key
+    assert catalog(name)["sourceLanguage"] == "en"
+
+
+def test_the_labels_are_in_both_languages(project):
+    strings = json.loads((project / "AlexNetApp/Labels.xcstrings").read_text(encoding="utf-8"))["strings"]
+    assert {key: units["zh-Hans"]["value"] for key, units in both_languages(strings)} == ios_app.CHINESE
+    assert list(strings) == list(CLASSES)
+
+
+def test_the_swift_code_holds_no_number_about_pixels_or_probabilities():
+    """Sizes, scales, labels and the threshold stand in the model."""
+    for name in ("Classifier.swift", "Crop.swift", "Recognition.swift"):
+        numbers = {
+            text(node)
+            for node in found(ios_app.TEMPLATE / "__APP__" / name, "integer_literal", "real_literal")
+        }
+        assert numbers <= {"0", "1"}, name
+    for path in APP:
+        numbers = {float(text(node)) for node in found(path, "integer_literal", "real_literal")}
+        assert not numbers & {32.0, 224.0, 255.0, 1 / 255, 0.5, 0.9}, path.name
+        assert not {value for value, _ in literals(path)} & set(CLASSES), path.name
+
+
+EXIF = {"up": 1, "upMirrored": 2, "down": 3, "downMirrored": 4}
+EXIF |= {"leftMirrored": 5, "right": 6, "rightMirrored": 7, "left": 8}
+"""Apple's names of the orientations that EXIF numbers (CGImageProperties.h)."""
+
+
+def test_a_frame_is_turned_the_right_way():
+    """The camera says: turn it clockwise by so many degrees. Vision wants the EXIF orientation that does it."""
+    source = (ios_app.TEMPLATE / "__APP__/Picture.swift").read_text()
+    table = re.findall(r"case (\d+): self = \.(\w+)", source)
+    assert [int(angle) for angle, _ in table] == [90, 180, 270]
+    stored = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6))
+    for angle, name in table:
+        stored.getexif()[0x0112] = EXIF[name]
+        wanted = stored.rotate(-int(angle), expand=True)  # Pillow turns the other way round
+        assert np.array_equal(ImageOps.exif_transpose(stored), wanted), angle
+
+
+def test_a_photo_s_orientation_keeps_its_name():
+    source = (ios_app.TEMPLATE / "__APP__/Picture.swift").read_text()
+    pairs = re.findall(r"case \.(\w+): self = \.(\w+)", source)
+    assert pairs == [(name, name) for name, _ in pairs]
+    assert {name for name, _ in pairs} == EXIF.keys()
+
+
+def test_the_ways_to_fit_a_picture_are_called_as_in_notebook_06():
+    source = (ios_app.TEMPLATE / "__APP__/Crop.swift").read_text()
+    options = dict(re.findall(r"case \.(\w+): return \.(centerCrop|scaleFit|scaleFill)", source))
+    names = dict(re.findall(r'case \.(\w+): return "([^".]+)"', source))
+    assert {names[case].lower(): option for case, option in options.items()} == photos.CROPS
+    gravity = dict(re.findall(r"case \.(\w+): return \.(resize\w*)", source))
+    shown = {"centerCrop": "resizeAspectFill", "scaleFit": "resizeAspect", "scaleFill": "resize"}
+    assert {case: shown[option] for case, option in options.items()} == gravity
+
+
+# -- the project file --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pbxproj(project):
+    source = (project / "AlexNetApp.xcodeproj/project.pbxproj").read_text(encoding="utf-8")
+    assert source.startswith("// !$*UTF8*$!\n")
+    assert "__" not in source
+    return openstep_parser.OpenStepDecoder.ParseFromString(source)
+
+
+def strings_in(value):
+    if isinstance(value, dict):
+        for inside in value.values():
+            yield from strings_in(inside)
+    elif isinstance(value, list):
+        for inside in value:
+            yield from strings_in(inside)
+    else:
+        yield value
+
+
+def of_kind(pbxproj, isa):
+    return {key: value for key, value in pbxproj["objects"].items() if value["isa"] == isa}
+
+
+def settings(pbxproj, name):
+    """The two configurations (Debug, Release) of a target, or of the project."""
+    owners = of_kind(pbxproj, "PBXNativeTarget") | of_kind(pbxproj, "PBXProject")
+    (owner,) = [value for value in owners.values() if value.get("name") == name]
+    listed = pbxproj["objects"][owner["buildConfigurationList"]]["buildConfigurations"]
+    return [pbxproj["objects"][key]["buildSettings"] for key in listed]
+
+
+def test_every_reference_in_the_project_file_resolves(pbxproj):
+    identifiers = {value for value in strings_in(pbxproj) if re.fullmatch("[0-9A-F]{24}", value)}
+    objects = pbxproj["objects"]
+    assert identifiers <= objects.keys()
+    # Every object is reached from the root, so nothing is left over.
+    reached, waiting = set(), [pbxproj["rootObject"]]
+    while waiting:
+        key = waiting.pop()
+        reached.add(key)
+        waiting += [value for value in strings_in(objects[key]) if value in objects and value not in reached]
+    assert reached == objects.keys()
+    kinds = {
+        "mainGroup": "PBXGroup",
+        "productRefGroup": "PBXGroup",
+        "productReference": "PBXFileReference",
+        "buildConfigurationList": "XCConfigurationList",
+        "target": "PBXNativeTarget",
+        "targetProxy": "PBXContainerItemProxy",
+    }
+    for value in objects.values():
+        for field, isa in kinds.items():
+            if field in value:
+                assert objects[value[field]]["isa"] == isa, field
+
+
+def test_every_folder_of_the_project_file_is_there_and_belongs_to_one_target(project, pbxproj):
+    folders = of_kind(pbxproj, "PBXFileSystemSynchronizedRootGroup")
+    assert {value["path"] for value in folders.values()} == {"AlexNetApp", "AlexNetAppTests"}
+    assert all((project / value["path"]).is_dir() for value in folders.values())
+    targets = of_kind(pbxproj, "PBXNativeTarget").values()
+    owners = {
+        folders[key]["path"]: value["name"]
+        for value in targets
+        for key in value["fileSystemSynchronizedGroups"]
+    }
+    assert owners == {"AlexNetApp": "AlexNetApp", "AlexNetAppTests": "AlexNetAppTests"}
+    for value in targets:
+        phases = [pbxproj["objects"][key]["isa"] for key in value["buildPhases"]]
+        assert phases == ["PBXSourcesBuildPhase", "PBXFrameworksBuildPhase", "PBXResourcesBuildPhase"]
+    assert pbxproj["objectVersion"] == "77"  # the first that knows such folders
+
+
+def test_the_scheme_names_the_targets(project, pbxproj):
+    scheme = ElementTree.parse(project / "AlexNetApp.xcodeproj/xcshareddata/xcschemes/AlexNetApp.xcscheme")
+    targets = of_kind(pbxproj, "PBXNativeTarget")
+    references = list(scheme.iter("BuildableReference"))
+    assert len(references) == 4
+    for reference in references:
+        target = targets[reference.get("BlueprintIdentifier")]
+        assert target["name"] == reference.get("BlueprintName")
+        assert pbxproj["objects"][target["productReference"]]["path"] == reference.get("BuildableName")
+        assert reference.get("ReferencedContainer") == "container:AlexNetApp.xcodeproj"
+    (tested,) = scheme.find("TestAction").iter("BuildableReference")
+    assert tested.get("BlueprintName") == "AlexNetAppTests"
+
+
+def test_the_settings_that_the_app_needs_are_there(pbxproj):
+    for chosen in settings(pbxproj, None):
+        assert chosen["IPHONEOS_DEPLOYMENT_TARGET"] == "17.0"
+        assert chosen["SWIFT_VERSION"] == "5.0"
+        assert chosen["SDKROOT"] == "iphoneos"
+    words = {key: units for key, units in both_languages(catalog("InfoPlist.xcstrings")["strings"])}
+    for chosen in settings(pbxproj, "AlexNetApp"):
+        assert chosen["GENERATE_INFOPLIST_FILE"] == "YES"
+        assert chosen["PRODUCT_BUNDLE_IDENTIFIER"] == "com.example.AlexNetApp"
+        for key in ("NSCameraUsageDescription", "CFBundleDisplayName"):
+            assert chosen[f"INFOPLIST_KEY_{key}"] == words[key]["en"]["value"]
+        for key in ("UILaunchScreen_Generation", "UIApplicationSceneManifest_Generation"):
+            assert chosen[f"INFOPLIST_KEY_{key}"] == "YES"
+        assert "LandscapeLeft" in chosen["INFOPLIST_KEY_UISupportedInterfaceOrientations_iPhone"]
+        assert chosen["ASSETCATALOG_COMPILER_APPICON_NAME"] == "AppIcon"
+    for chosen in settings(pbxproj, "AlexNetAppTests"):
+        assert chosen["TEST_HOST"].startswith("$(BUILT_PRODUCTS_DIR)/AlexNetApp.app/")
+        assert chosen["PRODUCT_BUNDLE_IDENTIFIER"] == "com.example.AlexNetAppTests"
+    project_object = pbxproj["objects"][pbxproj["rootObject"]]
+    assert {"en", "zh-Hans"} <= set(project_object["knownRegions"])
+
+
+def test_nothing_in_the_project_names_a_place_on_this_machine(project, pbxproj):
+    assert not [value for value in strings_in(pbxproj) if value.startswith("/") or ".." in value]
+    for name, content in everything(project).items():
+        if not name.endswith((".png", ".bin", ".mlmodel")):
+            found = re.search(
+                r"(?<![\w$)./:*])/(Users|home|root|tmp|work|var)/|__APP__|__BUNDLE__", content.decode()
+            )
+            assert found is None, f"{name}: {found}"
+        assert str(paths.ROOT).encode() not in content, name
+
+
+def test_the_icon_is_what_apple_asks_for(project):
+    folder = project / "AlexNetApp/Assets.xcassets/AppIcon.appiconset"
+    (listed,) = json.loads((folder / "Contents.json").read_text())["images"]
+    with Image.open(folder / listed["filename"]) as icon:
+        assert (icon.size, icon.mode) == ((1024, 1024), "RGB")
+    assert listed["size"] == "1024x1024"
+
+
+# -- the model and the reference pictures ------------------------------------------------------------
+
+
+def test_the_model_is_there_once_and_called_as_the_swift_code_calls_it(project, models):
+    inside = [path for path in project.rglob("AlexNet.ml*")]
+    assert [path.parent.name for path in inside] == ["AlexNetApp"]
+    described = coreml.describe(inside[0])
+    sources = "".join(path.read_text() for path in SWIFT)
+    assert list(described["inputs"]) == re.findall(r'inputImageFeatureName = "(\w+)"', sources)
+    assert set(re.findall(r'featureValue\(for: "(\w+)"\)', sources)) == described["outputs"].keys()
+    assert set(re.findall(r'inputDescriptionsByName\["(\w+)"\]', sources)) == described["inputs"].keys()
+    specification = coremltools().utils.load_spec(str(inside[0]))
+    (key,) = re.findall(r'written\?\["(\w+)"\]', sources)
+    assert specification.description.metadata.userDefined[key] == "0.6123"
+    assert specification.description.metadata.shortDescription == "a test"
+    original = coremltools().utils.load_spec(str(models / inside[0].name))
+    assert key not in original.description.metadata.userDefined, "the learner's own file is left alone"
+
+
+def test_the_reference_table_is_what_the_app_s_own_model_says(project):
+    folder = project / "AlexNetAppTests"
+    table = json.loads((folder / "reference.json").read_text())
+    assert (table["tolerance"], table["threshold"]) == (0.01, 0.6123)
+    model = coreml_runtime.load(model_in(project))
+    upright = [example for example in table["examples"] if example["orientation"] == 1]
+    assert [example["picture"] for example in upright] == list(CLASSES)
+    assert {example["orientation"] for example in table["examples"]} == {1, 3, 6, 8}
+    for example in table["examples"]:
+        picture = Image.open(folder / f"{example['picture']}.png")
+        assert (picture.mode, picture.size) == ("RGB", (32, 32))
+        assert picture.info["srgb"] == 0  # the file says which colours it means
+        picture.getexif()[0x0112] = example["orientation"]
+        answer = model.predict({"image": ImageOps.exif_transpose(picture)})["classLabelProbs"]
+        assert answer.keys() == example["probabilities"].keys()
+        assert all(abs(answer[label] - value) < 1e-3 for label, value in example["probabilities"].items())
+    # A model that ignored the picture would pass too, if all answers were alike.
+    answers = {max(example["probabilities"], key=example["probabilities"].get) for example in upright}
+    spread = np.ptp([list(example["probabilities"].values()) for example in upright], axis=0).max()
+    assert spread > 10 * table["tolerance"], answers
+
+
+def test_a_turned_picture_would_be_noticed(project):
+    """Were it not turned back, its probabilities would be further off than the tolerance."""
+    folder = project / "AlexNetAppTests"
+    table = json.loads((folder / "reference.json").read_text())
+    model = coreml_runtime.load(model_in(project))
+    for example in table["examples"]:
+        if example["orientation"] != 1:
+            answer = model.predict({"image": Image.open(folder / f"{example['picture']}.png").convert("RGB")})
+            worst = max(abs(answer["classLabelProbs"][k] - v) for k, v in example["probabilities"].items())
+            assert worst > table["tolerance"], example["picture"]
+
+
+def test_writing_twice_gives_the_same_bytes(project, tmp_path):
+    write_app(model_in(project), tmp_path / "AlexNetApp", threshold=0.6123)
+    assert everything(tmp_path / "AlexNetApp") == everything(project)
+
+
+# -- bad input ---------------------------------------------------------------------------------------
+
+
+def changed(models, tmp_path, change, ending=".mlpackage"):
+    """A copy of the model with one thing changed in its description."""
+    path = tmp_path / f"changed{ending}"
+    ct = coremltools()
+    original = ct.models.MLModel(str(models / f"AlexNet{ending}"), skip_model_load=True)
+    specification = original.get_spec()
+    specification = change(ct, specification) or specification
+    ct.models.MLModel(specification, weights_dir=original.weights_dir, skip_model_load=True).save(str(path))
+    return path
+
+
+def rename(old, new):
+    return lambda ct, specification: ct.utils.rename_feature(specification, old, new)
+
+
+def without_labels(ct, specification):
+    classifier, plain = type(specification)(), specification.neuralNetwork
+    classifier.CopyFrom(specification)
+    classifier = classifier.neuralNetworkClassifier
+    for field in ("layers", "preprocessing"):
+        getattr(plain, field).extend(getattr(classifier, field))
+    for field in ("arrayInputShapeMapping", "imageInputShapeMapping"):
+        setattr(plain, field, getattr(classifier, field))
+    name = specification.neuralNetwork.layers[-1].output[0]
+    del specification.description.output[:]
+    output = specification.description.output.add()
+    output.name = name
+    output.type.multiArrayType.dataType = 65568
+    specification.description.predictedFeatureName = ""
+    specification.description.predictedProbabilitiesName = ""
+
+
+def label(new):
+    def change(ct, specification):
+        specification.neuralNetworkClassifier.stringClassLabels.vector[3] = new
+
+    return change
+
+
+def newer(ct, specification):
+    specification.specificationVersion = 9
+
+
+@pytest.mark.parametrize(
+    ("change", "ending", "says"),
+    [
+        (rename("image", "photo"), ".mlpackage", "calls its picture 'photo'"),
+        (rename("classLabelProbs", "p"), ".mlpackage", "calls its outputs .*helpers.coreml.name_outputs"),
+        (newer, ".mlpackage", "newer system than iOS 17"),
+        (without_labels, ".mlmodel", "has no class labels"),
+        (label(""), ".mlmodel", "label '', which cannot be used"),
+        (label("a/b"), ".mlmodel", "it has '/' in it"),
+        (label('say "cat"'), ".mlmodel", "it has '\"' in it"),
+        (label("100 %"), ".mlmodel", "it has '%' in it"),
+        (label("two\nlines"), ".mlmodel", "in it"),
+        (label(" cat"), ".mlmodel", "begins or ends oddly"),
+        (label("..cat"), ".mlmodel", "begins or ends oddly"),
+        (label("x" * 101), ".mlmodel", "too long"),
+        (label("DOG"), ".mlmodel", "differ only in capitals"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(models, tmp_path, change, ending, says):
+    path = changed(models, tmp_path, change, ending)
+    with pytest.raises(ValueError, match=says):
+        write_app(path, tmp_path / "AlexNetApp", threshold=0.6)
+    assert [inside.name for inside in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_model_without_an_image_input_is_refused(sharp_model, tmp_path):
+    export_onnx(sharp_model, tmp_path / "a.onnx", classes=CLASSES)
+    converted = convert(
+        tmp_path / "a.onnx",
+        mode="classifier",
+        class_labels=list(CLASSES),
+        minimum_ios_deployment_target="15",
+    )
+    coreml.save(converted, tmp_path / "a.mlpackage")
+    with pytest.raises(ValueError, match=r"one picture to give.*image_input_names"):
+        write_app(tmp_path / "a.mlpackage", tmp_path / "AlexNetApp", threshold=0.6)
+
+
+def test_what_is_no_model_is_refused(models, tmp_path):
+    with pytest.raises(ValueError, match="no Core ML model"):
+        write_app(models / "a.onnx", tmp_path / "AlexNetApp", threshold=0.6)
+    with pytest.raises(FileNotFoundError, match=r"none\.mlpackage"):
+        write_app(models / "none.mlpackage", tmp_path / "AlexNetApp", threshold=0.6)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("alexnet", {}, "begin with a capital"),
+        ("AlexNet App", {}, "no name for a Swift module"),
+        ("Ünter", {}, "no name for a Swift module"),
+        ("Camera", {}, "cannot be called Camera"),
+        ("SwiftUI", {}, "cannot be called SwiftUI"),
+        ("Good", {"threshold": 1.2}, "a number from 0 to 1"),
+        ("Good", {"threshold": float("nan")}, "a number from 0 to 1"),
+        ("Good", {"threshold": "0.5"}, "a number from 0 to 1"),
+        ("Good", {"bundle_identifier": "two words"}, "letters, digits, hyphens and dots"),
+        ("Good", {"bundle_identifier": "nodot"}, "letters, digits, hyphens and dots"),
+    ],
+)
+def test_names_and_numbers_that_cannot_be_used_are_refused(models, tmp_path, name, arguments, says):
+    with pytest.raises(ValueError, match=says):
+        write_app(models / "AlexNet.mlpackage", tmp_path / name, **{"threshold": 0.6} | arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_as_imagenet_has_them_can_be_used_and_wait_for_a_translation(models, tmp_path):
+    path = changed(models, tmp_path, label("jack-o'-lantern, pumpkin"), ".mlmodel")
+    write_app(path, tmp_path / "Good", threshold=0.6)
+    strings = json.loads((tmp_path / "Good/Good/Labels.xcstrings").read_text(encoding="utf-8"))["strings"]
+    chinese = strings["jack-o'-lantern, pumpkin"]["localizations"]["zh-Hans"]["stringUnit"]
+    assert chinese == {"state": "needs_review", "value": "jack-o'-lantern, pumpkin"}
+
+
+# -- the folder --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def written(models, tmp_path):
+    """A function that writes the app again, with another threshold if you like."""
+    folder = tmp_path / "AlexNetApp"
+
+    def write(threshold=0.6, overwrite=True):
+        return write_app(models / "AlexNet.mlpackage", folder, threshold=threshold, overwrite=overwrite)
+
+    write.folder = folder
+    return write
+
+
+def refused(written, says, **arguments):
+    """The call is refused, and the folder is as before, with nothing left beside it."""
+    before = everything(written.folder.parent)
+    with pytest.raises(FileExistsError, match=says):
+        written(**arguments)
+    assert everything(written.folder.parent) == before
+
+
+def test_a_folder_that_holds_something_is_left_alone(written):
+    written.folder.mkdir()
+    (written.folder / "diary.txt").write_text("mine")
+    refused(written, "not empty", overwrite=False)
+    written()
+    refused(written, "not empty", overwrite=False)
+    assert (written.folder / "diary.txt").read_text() == "mine"
+
+
+def test_an_empty_folder_is_filled(written):
+    written.folder.mkdir()
+    written(overwrite=False)
+    assert (written.folder / "AlexNetApp/App.swift").exists()
+
+
+def test_a_second_call_replaces_what_changed_and_nothing_else(written):
+    written()
+    mine = written.folder / "AlexNetApp/Mine.swift"
+    mine.write_text("// mine")
+    date = (written.folder / "AlexNetApp/App.swift").stat().st_mtime_ns
+    before = everything(written.folder)
+    written(threshold=0.7)
+    after = everything(written.folder)
+    different = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    assert {Path(name).name for name in different} == {".written.json", "model.mlmodel", "reference.json"}
+    assert (written.folder / "AlexNetApp/App.swift").stat().st_mtime_ns == date
+    assert mine.read_text() == "// mine"
+
+
+def test_a_file_that_we_did_not_write_is_never_replaced(written):
+    (written.folder / "AlexNetApp").mkdir(parents=True)
+    (written.folder / "AlexNetApp/App.swift").write_text("// another project")
+    refused(written, r"AlexNetApp/App\.swift was not written by write_app")
+
+
+def test_an_edited_file_stays_unless_there_is_something_new_for_it(written):
+    """Xcode writes the learner's team into the project file; a new model must not undo that."""
+    written()
+    project = written.folder / "AlexNetApp.xcodeproj/project.pbxproj"
+    project.write_text(project.read_text().replace("Automatic;", "Automatic; DEVELOPMENT_TEAM = ABC;"))
+    written(threshold=0.7)
+    assert "DEVELOPMENT_TEAM" in project.read_text()
+    written(threshold=0.8)
+    assert "DEVELOPMENT_TEAM" in project.read_text()
+    table = written.folder / "AlexNetAppTests/reference.json"
+    table.write_text(table.read_text() + "\n")
+    refused(written, r"reference\.json .*edited since", threshold=0.9)
+
+
+def test_a_model_of_another_name_takes_the_old_one_away(written, models, tmp_path):
+    written()
+    shutil.copytree(models / "AlexNet.mlpackage", tmp_path / "Robust.mlpackage")
+    write_app(tmp_path / "Robust.mlpackage", written.folder, threshold=0.6, overwrite=True)
+    assert [path.name for path in (written.folder / "AlexNetApp").glob("*.mlpackage")] == ["Robust.mlpackage"]
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_is_no_folder_is_refused(written, tmp_path, kind):
+    if kind == "file":
+        written.folder.write_text("a file")
+    else:
+        (tmp_path / "elsewhere").mkdir()
+        written.folder.symlink_to(tmp_path / "elsewhere")
+    refused(written, "not a folder")
+
+
+def test_a_file_where_a_folder_has_to_be_is_refused(written):
+    written.folder.mkdir()
+    (written.folder / "AlexNetAppTests").write_text("a file")
+    refused(written, "AlexNetAppTests was not written by write_app")
+
+
+def test_a_link_in_the_folder_is_not_followed(written, tmp_path):
+    written()
+    outside = tmp_path / "outside.swift"
+    outside.write_text("// outside")
+    inside = written.folder / "AlexNetApp/App.swift"
+    inside.unlink()
+    inside.symlink_to(outside)
+    refused(written, r"App\.swift")
+    assert outside.read_text() == "// outside"
+
+
+@pytest.mark.parametrize("content", ["no json", "[]", '{"../other.txt": "1"}', '{"/etc/hosts": "1"}'])
+def test_a_damaged_list_of_what_was_written_is_not_trusted(written, content):
+    written()
+    (written.folder / ".written.json").write_text(content)
+    refused(written, "Move")
+
+
+def test_a_folder_above_that_is_missing_is_named(models, tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        write_app(models / "AlexNet.mlpackage", tmp_path / "no/AlexNetApp", threshold=0.6)
+
+
+def test_a_failure_in_the_middle_changes_nothing(tmp_path):
+    """A name that no file system takes stops the writing when half is written."""
+    folder = tmp_path / "AlexNetApp"
+    ios_app.publish({"a.txt": b"one", "b.txt": b"one"}, folder, overwrite=False)
+    before = everything(tmp_path)
+    with pytest.raises(OSError, match="too long"):
+        ios_app.publish({"a.txt": b"two", "x" * 300: b"", "b.txt": b"two"}, folder, overwrite=True)
+    assert everything(tmp_path) == before
+    assert os.listdir(tmp_path) == ["AlexNetApp"]
+
+
+def test_a_call_that_was_killed_between_its_last_steps_is_made_good(tmp_path):
+    folder = tmp_path / "AlexNetApp"
+    ios_app.publish({"a.txt": b"one"}, folder, overwrite=False)
+    (folder / "mine.txt").write_text("mine")
+    folder.rename(tmp_path / ".old-AlexNetApp")
+    ios_app.publish({"a.txt": b"two"}, folder, overwrite=True)
+    assert (folder / "a.txt").read_bytes() == b"two"
+    assert (folder / "mine.txt").read_text() == "mine"
+    assert os.listdir(tmp_path) == ["AlexNetApp"]
+
+
+def test_the_tree_shows_every_file_once(project):
+    drawn = ios_app.tree(project)
+    for name in everything(project):
+        if ".mlpackage/" not in name and not Path(name).name.startswith("."):
+            assert drawn.count(f" {Path(name).name} ") == 1 or Path(name).name == "Contents.json", name
+    with pytest.raises(FileNotFoundError, match="Run write_app first"):
+        ios_app.tree(project / "nothing")
