@@ -63,15 +63,21 @@ def blur(images, sigma):
 
 def shake(images, length):
     """The hand moved: a mean along a line of ``length`` pixels of 32, from left to right."""
-    reach = length * images.shape[-1] / SIZE / 2
-    steps = torch.linspace(-reach, reach, 2 * math.ceil(reach) + 1).tolist()
-    return torch.stack([move(images, shift=(2 * step / images.shape[-1], 0.0)) for step in steps]).mean(0)
+    check(images)
+    length = length * images.shape[-1] / SIZE
+    reach = math.ceil(length / 2)
+    at = torch.arange(-reach, reach + 1, device=images.device)
+    # How much of each neighbour lies on the line: all of it, or a part at the ends.
+    weights = (length / 2 + 0.5 - at.abs()).clamp(0, 1)
+    kernel = (weights / weights.sum()).expand(3, 1, 1, -1)
+    return F.conv2d(F.pad(images, (reach, reach, 0, 0), mode="reflect"), kernel, groups=3)
 
 
 def noise(images, amount, generator=None):
     """Little light: a random number is added to each pixel value, of spread ``amount`` (0 to 1).
 
-    ``generator`` decides the numbers; without one they are the same at every call. The grains are as large as a pixel of 32, so on a larger picture they survive being made small.
+    ``generator`` decides the numbers; without one they are the same at every call. The grains are
+    as large as a pixel of 32, so on a larger picture they survive being made small.
     """
     check(images)
     generator = generator or torch.Generator().manual_seed(0)
@@ -148,6 +154,19 @@ def move(images, *, degrees=0.0, zoom=1.0, stretch=1.0, shift=(0.0, 0.0)):
     return torch.where(outside, blur(moved, SURROUNDINGS), moved) if outside.any() else moved
 
 
+def on_pixels(fault, images, strength) -> torch.Tensor:
+    """A fault done to pixels from 0 to 255, as the data sets hold them.
+
+    Args:
+        fault: one of the functions above. images: N×3×H×W, uint8. strength: what the fault takes.
+
+    Returns:
+        N×3×H×W, uint8.
+    """
+    faulty = [fault(part.float() / 255, strength) for part in images.split(500)]
+    return (torch.cat(faulty) * 255).round().to(torch.uint8)
+
+
 @dataclass(frozen=True)
 class Fault:
     """One fault of a camera: how to make it, and at which strengths it is shown.
@@ -171,7 +190,7 @@ FAULTS = {
     "noise": Fault(noise, (0, 0.05, 0.1, 0.15, 0.2), "spread, of 1"),
     "too dark": Fault(exposure, (0, -1, -2, -3, -4), "stops"),
     "too bright": Fault(exposure, (0, 0.5, 1, 1.5, 2), "stops"),
-    "white balance": Fault(white_balance, (-1.5, -0.75, 0, 0.75, 1.5), "stops, cold to warm"),
+    "too warm": Fault(white_balance, (0, 0.5, 1, 1.5, 2), "stops"),
     "JPEG": Fault(jpeg, (95, 50, 25, 10, 5), "quality", trained=False),
     "rotation": Fault(rotation, (0, 10, 20, 30, 45), "degrees"),
     "distance": Fault(distance, (1, 1.25, 1.5, 2, 2.5), "times as far"),

@@ -260,3 +260,81 @@ def reliability(evaluation, *, bins: int = 10) -> float:
             f"{error:.1%}.",
         )
     return error
+
+
+def waterfall(steps, *, alt: str) -> None:
+    """How an accuracy falls, cause by cause: each bar hangs where the one before it ended.
+
+    Args:
+        steps: pairs of a name and the accuracy after it, 0 to 1; the first is where it starts.
+        alt: what the reader should see.
+    """
+    names, values = [name for name, _ in steps], [value for _, value in steps]
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7, 0.36 * len(steps) + 0.6))
+        for place, value in enumerate(values):
+            before = values[place - 1] if place else 0.0
+            colour = INK if place == 0 else ACCENT if value < before else SOFT
+            axis.barh(place, value - before, left=before, color=colour, height=0.62)
+            text = f"{value:.1%}" if place == 0 else f"{100 * (value - before):+.1f}".replace("-", "−")
+            axis.text(max(value, before) + 0.01, place, text, va="center", fontsize=8)
+            if place:
+                axis.plot([before, before], [place - 1, place], color=INK, lw=0.7)
+        axis.set_yticks(range(len(names)), names)
+        axis.invert_yaxis()
+        axis.set_xlim(0, 1.06)
+        axis.grid(axis="y", visible=False)
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        show(figure, alt)
+
+
+def fault_curves(curves: dict, *, alt: str) -> None:
+    """Accuracy over the strength of a fault, one small plot for each fault, with 95 % intervals.
+
+    Args:
+        curves: fault → ``{"strengths": …, "unit": …, name of a network: [Interval, …]}``. The first
+            network is drawn light, the second in colour.
+        alt: what the reader should see.
+    """
+    with plt.rc_context(STYLE):
+        rows = -(-len(curves) // 3)
+        figure, axes = plt.subplots(rows, 3, figsize=(7.6, 1.75 * rows), sharey=True, squeeze=False)
+        for axis in axes.flat[len(curves) :]:
+            axis.axis("off")
+        for axis, (fault, curve) in zip(axes.flat, curves.items(), strict=False):
+            networks = [name for name in curve if name not in ("strengths", "unit")]
+            for name, colour, marker in zip(networks, ("#6d8498", ACCENT), "os", strict=False):
+                middle = [100 * measured.value for measured in curve[name]]
+                low, high = ([100 * getattr(m, end) for m in curve[name]] for end in ("low", "high"))
+                axis.fill_between(curve["strengths"], low, high, color=colour, alpha=0.18, lw=0)
+                axis.plot(curve["strengths"], middle, color=colour, marker=marker, ms=3, label=name)
+            first, last = curve["strengths"][0], curve["strengths"][-1]
+            if first > last:  # JPEG's quality and darkness fall as they get worse
+                axis.invert_xaxis()
+            axis.set_title(fault, fontsize=9)
+            axis.set_xlabel(curve["unit"], fontsize=7)
+            axis.tick_params(labelsize=7)
+            axis.set_ylim(0, 100)
+        axes[0, 0].legend(frameon=False, fontsize=7, loc="lower left")
+        for row in axes:
+            row[0].set_ylabel("% right", fontsize=8)
+        show(figure, alt)
+
+
+def coverage(curves: dict, *, alt: str) -> None:
+    """How many answers are right, over the share of pictures that get one.
+
+    Args:
+        curves: name → ``helpers.calibration.Coverage``; one or two.
+        alt: what the reader should see.
+    """
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(4.6, 2.6))
+        for (name, curve), colour in zip(curves.items(), ("#6d8498", ACCENT), strict=False):
+            some = curve.share >= 0.05  # of a handful of answers the share means nothing
+            axis.plot(curve.share[some], curve.right[some], color=colour, label=name)
+        axis.set(xlabel="share of pictures that get an answer", ylabel="share of answers that are right")
+        for formatted in (axis.xaxis, axis.yaxis):
+            formatted.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axis.legend(frameon=False, fontsize=8)
+        show(figure, alt)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 
 from helpers import figures, paths
-from helpers.coreml_runtime import CoreMLModel, load
+from helpers.coreml_runtime import load
 from helpers.data import CLASSES
 from helpers.intervals import Interval, share
 from helpers.training import Evaluation
@@ -295,7 +295,7 @@ def ask(model, images, labels, *, several_views: bool = False) -> Evaluation:
     Raises:
         FileNotFoundError, ValueError: there is no such file, or it has other classes.
     """
-    model = model if isinstance(model, CoreMLModel) else load(model)
+    model = load(model) if isinstance(model, str | Path) else model
     if model.labels is not None and tuple(model.labels) != CLASSES:
         raise ValueError(
             f"The model knows {', '.join(map(str, model.labels))}; the photos are of {', '.join(CLASSES)}. "

@@ -34,9 +34,7 @@ def test_a_fault_keeps_shape_and_range_and_grows_with_its_strength(name, images)
             assert result.shape == given.shape
             assert result.min() >= 0 and result.max() <= 1
         changes.append((result - pictures).abs().mean().item())
-    if name == "white balance":  # from cold to warm, nothing in the middle
-        assert changes[2] < 1e-6 and changes[0] > changes[1] and changes[4] > changes[3]
-    elif name == "rotation":  # a disc looks the same from every side, but not its corners
+    if name == "rotation":  # a disc looks the same from every side, but not its corners
         assert changes[0] < 1e-5
     else:
         assert changes == sorted(changes)
