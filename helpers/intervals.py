@@ -81,3 +81,16 @@ def gain(before: torch.Tensor, after: torch.Tensor) -> Interval:
     half = Z * (change.std() / math.sqrt(len(change))).item()
     value = change.mean().item()
     return Interval(value, value - half, value + half, len(change))
+
+
+def show(rows: dict) -> None:
+    """Print a table of shares with their intervals, and of gains where there are any.
+
+    Args:
+        rows: name → an ``Interval``, or a pair of the share and its gain.
+    """
+    wide = max(map(len, rows))
+    for name, row in rows.items():
+        right, change = row if isinstance(row, tuple) else (row, None)
+        more = f"   {change.points} points" if change else ""
+        print(f"{name:<{wide}}  {right.value:6.1%}  ({right.low:.1%} to {right.high:.1%}){more}".rstrip())

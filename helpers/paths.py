@@ -30,6 +30,14 @@ def data_dir() -> Path:
     return Path(os.environ.get("CHAPTER_DATA") or ROOT / "data").absolute()
 
 
+def photos_dir() -> Path:
+    """The folder of the learner's own photos, one folder per class: ``CHAPTER_PHOTOS``, else ``photos/``.
+
+    Nothing is ever written there, and git ignores it.
+    """
+    return Path(os.environ.get("CHAPTER_PHOTOS") or ROOT / "photos").absolute()
+
+
 def artifacts_dir() -> Path:
     """The folder for everything that is made: ``CHAPTER_ARTIFACTS``, else ``artifacts/``.
 

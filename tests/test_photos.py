@@ -334,3 +334,24 @@ def test_faults_work_on_photos(folder):
     images = photos.load_photos(folder, size=128).images
     dark = camera.exposure(images.float() / 255, -2)
     assert photos.to_32((dark * 255).round().to(torch.uint8)).float().mean() < images.float().mean()
+
+
+def test_the_camera_network_that_ships_is_the_one_that_its_recipe_makes():
+    import dataclasses
+
+    from helpers import checkpoints
+    from helpers.training import Recipe
+
+    network, card = checkpoints.load_camera()
+    expected = dataclasses.asdict(Recipe.camera())
+    assert card["recipe"] == {name: expected[name] for name in card["recipe"]}
+    shipped = checkpoints.load_checkpoint()[1]
+    assert shipped["test_accuracy"] - card["test_accuracy"] <= 0.01
+    assert not network.training
+
+
+def test_the_measured_table_holds_what_the_project_promises():
+    under_faults = photos.measured("under_faults")["camera network, several views"][1]
+    assert under_faults.value >= 0.05 and under_faults.low > 0
+    assert photos.measured("under_faults")["camera network"][1].value >= 0.03
+    assert photos.measured("test_images")["camera network"][1].value >= -0.01
