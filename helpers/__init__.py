@@ -17,6 +17,7 @@ model              AlexNet for 32×32 images, its normalisation inside
 checkpoints        the two ways to save and load, and the one that ships
 processes          several processes that train one network (torchrun)
 training           Recipe, fit(), evaluate(), History
+runs               experiments: kept, loaded, compared
 calibration        what a probability is worth: temperature, threshold
 onnx_export        PyTorch → ONNX, with the proof that the numbers agree
 coreml_runtime     runs a saved Core ML model on any operating system
@@ -25,6 +26,7 @@ netron_view        a Netron graph inside a notebook, with no server
 onnx_coreml        ONNX → Core ML, with the proof that the numbers agree
 photos             real photos: opened, made 32×32, put to a Core ML file
 ios_app            writes the Xcode project around a converted model
+bench              our training against a beginner's loop (``make bench``)
 chapter            what a notebook prints first, what it proved
 readme             fills the README's tables from what was measured
 run                executes every notebook in order (``make run``)

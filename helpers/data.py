@@ -100,6 +100,14 @@ class CIFAR10:
             f"{height}×{width} pixels, {len(self.classes)} classes"
         )
 
+    def checksum(self) -> str:
+        """A short text that differs as soon as one pixel or label does."""
+        digest = hashlib.blake2b(digest_size=8)
+        for tensor in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.cpu().contiguous().numpy())
+        return digest.hexdigest()
+
 
 def load_cifar10(drawings: bool | None = None) -> CIFAR10:
     """CIFAR-10 from the first place that has it, and one printed line that says which.

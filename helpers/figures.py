@@ -150,6 +150,105 @@ def curves(history) -> None:
         )
 
 
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":")
+
+
+def overlay(histories: dict) -> None:
+    """The curves of several runs on top of each other, each with its name at its end.
+
+    Args:
+        histories: name → ``History``, as ``helpers.runs.named`` returns.
+    """
+    colours = plt.get_cmap("cividis")
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.0), sharex=True)
+        ends = []
+        for place, (name, history) in enumerate(histories.items()):
+            look = {
+                "color": ACCENT if place == 0 else colours(0.9 * (place - 1) / max(1, len(histories) - 2)),
+                "marker": MARKS[place % len(MARKS)],
+                "ls": LINES[place % len(LINES)],
+                "ms": 3.5,
+            }
+            epochs = history.column("epoch")
+            axes[0].plot(epochs, history.column("train_loss"), **look)
+            axes[1].plot(epochs, history.column("test_accuracy"), label=name, **look)
+            ends.append((history.test_accuracy, name))
+        axes[0].set(title="training loss", xlabel="epoch")
+        axes[1].set(title="test accuracy", xlabel="epoch")
+        axes[1].yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        for axis in axes:
+            axis.xaxis.get_major_locator().set_params(integer=True)
+        figure.legend(*axes[1].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+        best, worst = max(ends), min(ends)
+        show(
+            figure,
+            f"Training loss and test accuracy of {len(ends)} runs by epoch. Highest at the end: {best[1]} with "
+            f"{best[0]:.1%}; lowest: {worst[1]} with {worst[0]:.1%}.",
+        )
+
+
+def benchmark(results: dict, *, target: float, path=None) -> None:
+    """What ``helpers.bench`` measured: three training loops against the clock, and what each trick is worth.
+
+    Args:
+        results: as ``helpers.bench.summarise`` returns.
+        target: the accuracy to which the loops are timed, 0 to 1.
+        path: save it there (PNG) and show nothing.
+    """
+    names = {
+        "a": ("beginner's loop", SOFT, "o"),
+        "b": ("with two workers", INK, "s"),
+        "c": ("ours", ACCENT, "D"),
+    }
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
+        left.axhline(target, color="#888888", ls=":")
+        for key, (name, colour, mark) in names.items():
+            if results["loops"][key]:
+                rows = results["loops"][key]["rows"]
+                passed = torch.tensor([row["seconds"] for row in rows]).cumsum(0).tolist()
+                accuracy = [row["test_accuracy"] for row in rows]
+                left.plot(passed, accuracy, color=colour, marker=mark, ms=4, label=name)
+        left.set(title="test accuracy by time", xlabel="seconds")
+        left.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        left.legend(frameon=False, loc="lower right")
+        for place, trick in enumerate(reversed(results["tricks"])):
+            loss = 100 * (trick["without"]["accuracy"] - trick["with"]["accuracy"])
+            slower = trick["without"]["seconds"] / trick["with"]["seconds"]
+            right.barh(place, loss, color=INK, height=0.6)
+            right.annotate(
+                f"{loss:+.1f}, time ×{slower:.2f}",
+                (max(loss, 0), place),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+            )
+        right.set_yticks(
+            range(len(results["tricks"])), [trick["name"] for trick in reversed(results["tricks"])]
+        )
+        right.set(title="what is lost without it", xlabel="points of accuracy")
+        right.margins(x=0.35)
+        right.grid(axis="y", visible=False)
+        if path:
+            figure.savefig(path, dpi=120, metadata={"Software": None})
+            plt.close(figure)
+            return
+        ours, theirs = results["time_to_80_s"], (results["loops"]["a"] or {}).get("time_to_80_s")
+        times = (
+            f"ours after {ours:.0f} s, the beginner's after {theirs:.0f} s"
+            if ours and theirs
+            else "not by all"
+        )
+        show(
+            figure,
+            f"Left: test accuracy by seconds of three loops; {target:.0%} is reached: {times}. Right: how many points "
+            f"of accuracy are lost without each of {len(results['tricks'])} tricks.",
+        )
+
+
 def confusion(matrix, classes) -> None:
     """The confusion matrix in per cent of each row.
 

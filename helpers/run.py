@@ -127,7 +127,7 @@ def summarise(seconds: dict[str, float]) -> dict:
     results = {name: found for name, found in chapter.results().items() if name in seconds}
     merged = {key: value for recorded in results.values() for key, value in recorded.items()}
     folder = paths.artifacts_dir()
-    skipped = {"executed", "results", "scratch", "summary.json"}
+    skipped = {"executed", "results", "scratch", "summary.json", "runs", "bench"}
     files = {
         p.name: size(p)
         for p in sorted(folder.iterdir())

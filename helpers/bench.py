@@ -1,0 +1,602 @@
+"""Time our training against a beginner's loop, and every trick against its absence: ``make bench``.
+
+``python -m helpers.bench`` runs what is missing, each run in a process of its own,
+and keeps every finished one in ``artifacts/bench/``: stop it when you like, and it
+goes on where it was. The results are in ``artifacts/bench.json`` and
+``artifacts/bench.png``. ``--keep`` makes them the ones that ship with the project,
+and ``--ship`` the median seed of the full recipe the shipped checkpoint.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from helpers import checkpoints, figures, paths, runs
+from helpers.data import load_cifar10
+from helpers.training import Recipe, describe_device, evaluate, pick_device, pick_precision, time_per_step
+
+TARGET = 0.80
+BEGINNER_EPOCHS = 15
+"""Where a beginner's loop ends that has not reached the target."""
+
+SHIPPED = paths.MEASURED / "bench.json"
+"""The results that ship with the project, and beside them the figure."""
+
+
+@dataclass(frozen=True)
+class Trick:
+    """Something in the recipe that is there to make it better or faster.
+
+    Attributes:
+        name: in a few words.
+        why: what it does, in a sentence.
+        source: where it comes from.
+        without: the fields of the recipe that take it away.
+    """
+
+    name: str
+    why: str
+    source: str
+    without: dict
+
+
+TRICKS = [
+    Trick(
+        "bfloat16",
+        "Products of 16-bit numbers, sums of 32-bit ones: twice the numbers in each instruction.",
+        "Kalamkar et al., 2019, A Study of BFLOAT16 for Deep Learning Training",
+        {"bfloat16": False},
+    ),
+    Trick(
+        "channels last",
+        "The channels of a pixel lie side by side in memory, as fast convolutions want them.",
+        "PyTorch, Channels Last Memory Format",
+        {"channels_last": False},
+    ),
+    Trick(
+        "batch norm",
+        "Each layer sees numbers of the same spread, so that large steps do no harm.",
+        "Ioffe and Szegedy, 2015, Batch Normalization",
+        {"batch_norm": False},
+    ),
+    Trick(
+        "one-cycle rate",
+        "Large steps find the region, small ones the place in it. Without it: half the rate, all the time.",
+        "Smith and Topin, 2018, Super-Convergence",
+        {"schedule": False, "learning_rate": 0.5},
+    ),
+    Trick(
+        "Nesterov",
+        "Momentum that looks one step ahead.",
+        "Sutskever et al., 2013, On the Importance of Initialization and Momentum",
+        {"nesterov": False},
+    ),
+    Trick(
+        "weight decay",
+        "Weights that nothing needs shrink.",
+        "Krogh and Hertz, 1991, A Simple Weight Decay Can Improve Generalization",
+        {"weight_decay": 0.0},
+    ),
+    Trick(
+        "no decay of biases",
+        "Weight decay on kernels and matrices only.",
+        "He et al., 2018, Bag of Tricks for Image Classification",
+        {"decay_all": True},
+    ),
+    Trick(
+        "label smoothing",
+        "The target is 0.91, not 1: the network need not become ever surer.",
+        "Szegedy et al., 2016, Rethinking the Inception Architecture",
+        {"label_smoothing": 0.0},
+    ),
+    Trick(
+        "shifts",
+        "Pictures moved by a few pixels are new pictures.",
+        "Krizhevsky, Sutskever and Hinton, 2012, ImageNet Classification",
+        {"crop_padding": 0},
+    ),
+    Trick(
+        "mirror images", "So are mirrored ones.", "Krizhevsky, Sutskever and Hinton, 2012", {"flip": False}
+    ),
+    Trick(
+        "taking turns",
+        "Each picture and its mirror image in turn, not by chance.",
+        "Jordan, 2024, 94% on CIFAR-10 in 3.29 Seconds",
+        {"alternating": False},
+    ),
+]
+"""Every trick of the quick recipe that one field takes away."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to measure, with one seed.
+
+    Attributes:
+        group: ``"limit"``, ``"beginner"``, ``"beginner, 2 workers"``, ``"quick"``, ``"full"``, or
+            ``"without TRICK"``.
+        recipe: how to train; a beginner's loop takes its network, batch size and seed only.
+        workers: processes that load data, for a beginner's loop.
+    """
+
+    group: str
+    recipe: Recipe
+    workers: int = 0
+
+    @property
+    def name(self) -> str:
+        """A name for a file, e.g. ``"without-batch-norm-2"``."""
+        return f"{self.group}-{self.recipe.seed}".replace(", ", "-").replace(" ", "-")
+
+
+def jobs(seeds: int | None = None, shrink=lambda recipe: recipe) -> list[Job]:
+    """Everything to measure, the shortest way to the headline first.
+
+    Args:
+        seeds: how many; default 5 for the two recipes and 3 for all else.
+        shrink: makes every recipe smaller, for tests.
+    """
+    quick, full = shrink(Recipe.quick()), shrink(Recipe.full())
+    plan = [("limit", quick, 0, 1), ("quick", quick, 0, 5)]
+    plan += [("beginner", quick, 0, 3), ("beginner, 2 workers", quick, 2, 3), ("full", full, 0, 5)]
+    for trick in TRICKS:
+        change = dict(trick.without)
+        if "learning_rate" in change:
+            change["learning_rate"] *= quick.learning_rate
+        plan.append((f"without {trick.name}", replace(quick, **change), 0, 3))
+    return [
+        Job(group, replace(recipe, seed=seed), workers)
+        for group, recipe, workers, usual in plan
+        for seed in range(1 if group == "limit" else seeds or usual)
+    ]
+
+
+# -- the beginner's loop -----------------------------------------------------------------------------
+
+
+class Pictures(Dataset):
+    """One PIL picture at a time, as torchvision's own CIFAR-10 hands them out."""
+
+    def __init__(self, images, labels, transform):
+        self.images = images.permute(0, 2, 3, 1).numpy()
+        self.labels, self.transform = labels.tolist(), transform
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
+
+
+def beginner(model, data, recipe: Recipe, workers: int, device, epochs: int = BEGINNER_EPOCHS) -> list[dict]:
+    """The loop of the well-known first tutorials: DataLoader, PIL transforms, float32, Adam at 0.001.
+
+    It ends at the first epoch, but not before the second, whose test accuracy reaches the target.
+
+    Returns:
+        A row per epoch: ``epoch``, ``test_accuracy`` (0 to 1), ``seconds`` (training and test).
+    """
+    from torchvision import transforms
+
+    torch.manual_seed(recipe.seed)
+    varied = transforms.Compose(
+        [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
+    )
+    train = Pictures(data.train_images, data.train_labels, varied)
+    test = Pictures(data.test_images, data.test_labels, transforms.ToTensor())
+    train = DataLoader(train, batch_size=recipe.batch_size, shuffle=True, num_workers=workers)
+    test = DataLoader(test, batch_size=recipe.batch_size, num_workers=workers)
+    model.to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
+    rows = []
+    while len(rows) < epochs:
+        started = time.perf_counter()
+        model.train()
+        for images, labels in train:
+            images, labels = images.to(device), labels.to(device)
+            optimizer.zero_grad()
+            F.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+        model.eval()
+        right = 0
+        with torch.no_grad():
+            for images, labels in test:
+                right += (model(images.to(device)).argmax(1).cpu() == labels).sum().item()
+        accuracy = right / len(data.test_labels)
+        rows.append(
+            {"epoch": len(rows) + 1, "test_accuracy": accuracy, "seconds": time.perf_counter() - started}
+        )
+        print(f"  epoch {len(rows):2d}   test {accuracy:6.1%}   {rows[-1]['seconds']:6.1f} s", flush=True)
+        if accuracy >= TARGET and len(rows) > 1:
+            break
+    return rows
+
+
+# -- the machine -------------------------------------------------------------------------------------
+
+
+def matmul_rate(device, precision, size: int | None = None, seconds: float = 1.0) -> float:
+    """FLOP/s of a large matrix product, the fastest thing this machine does: the median of many."""
+    size = size or (8192 if device.type == "cuda" else 2048)
+    one = torch.rand(size, size, device=device).to(precision)
+    other = torch.rand(size, size, device=device).to(precision)
+    times, began = [], time.perf_counter()
+    while len(times) < 5 or time.perf_counter() - began < seconds:
+        started = time.perf_counter()
+        (one @ other)[0, 0].item()  # waits until a GPU has finished
+        times.append(time.perf_counter() - started)
+    return 2 * size**3 / median(times[2:])
+
+
+def step_flops(recipe: Recipe) -> int:
+    """FLOPs of one training step, forwards and backwards, as PyTorch counts them."""
+    model = recipe.model().train()
+    images = torch.rand(recipe.batch_size, 3, 32, 32)
+    with FlopCounterMode(display=False) as counter:
+        F.cross_entropy(model(images), torch.zeros(recipe.batch_size, dtype=torch.int64)).backward()
+    return counter.get_total_flops()
+
+
+def limit(recipe: Recipe, device) -> dict:
+    """How near a training step comes to the machine's limit, the rate of a large matrix product."""
+    precision = pick_precision(device)
+    before, step = matmul_rate(device, precision), time_per_step(recipe, device=device, steps=20)
+    rate = median([before, matmul_rate(device, precision)])
+    flops = step_flops(recipe)
+    return {"matmul_rate": rate, "step_flops": flops, "step_seconds": step, "share": flops / step / rate}
+
+
+def peak_memory(device, workers: int = 0) -> int:
+    """Bytes that this process had in use at most: of the GPU's memory, else of the machine's.
+
+    Each worker is taken to be as large as the largest.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return unit * (own + workers * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+
+
+# -- measuring ---------------------------------------------------------------------------------------
+
+
+def folder():
+    """``artifacts/bench``: one file per finished job, and the runs."""
+    path = paths.artifacts_dir() / "bench"
+    path.mkdir(exist_ok=True)
+    return path
+
+
+def measure(job: Job, data, epochs: int = BEGINNER_EPOCHS) -> dict:
+    """Do one job here and now, and keep its result."""
+    device = pick_device()
+    result = {"group": job.group, "seed": job.recipe.seed, "stamp": stamp(data)}
+    if job.group == "limit":
+        result |= limit(job.recipe, device)
+    elif job.group.startswith("beginner"):
+        result["rows"] = beginner(job.recipe.model(), data, job.recipe, job.workers, device, epochs)
+    else:
+        run = runs.train(job.recipe, data, folder=folder() / "runs")
+        result |= {"rows": run.history.rows, "run": run.folder.name}
+    result["peak_memory"] = peak_memory(device, job.workers)
+    with paths.replacing(folder() / f"{job.name}.json") as temporary:
+        temporary.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    return result
+
+
+def stamp(data) -> dict:
+    """What a result holds for: another machine, other code or other data give other results."""
+    return {
+        "machine": describe_device(),
+        "torch": version("torch"),
+        "data": data.source,
+        "checksum": data.checksum(),
+        "code": runs.code_checksum([*runs.CODE, __file__]),
+    }
+
+
+def read(job: Job, wanted: dict) -> dict | None:
+    """The kept result of a job; None when there is none, or it is damaged or holds for something else."""
+    path = folder() / f"{job.name}.json"
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if result["stamp"] == wanted and ("rows" in result or "share" in result):
+            return result
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        pass
+    print(
+        f"{paths.shorten(path)} is damaged, or was made by other code or on another machine: measured again."
+    )
+    return None
+
+
+# -- what comes out ----------------------------------------------------------------------------------
+
+
+def seconds_to(rows: list[dict], target: float = TARGET) -> float | None:
+    """Seconds of training and testing until the target was first seen; None if it was not."""
+    passed = 0.0
+    for row in rows:
+        passed += row["seconds"]
+        if row["test_accuracy"] >= target:
+            return passed
+    return None
+
+
+def _median_if_all(values: list) -> float | None:
+    return median(values) if values and None not in values else None
+
+
+def _loop(found: list[dict], images: int) -> dict | None:
+    if not found:
+        return None
+    per_epoch = median(row["seconds"] for one in found for row in one["rows"])
+    return {
+        "seconds_per_epoch": per_epoch,
+        "time_to_80_s": _median_if_all([seconds_to(one["rows"]) for one in found]),
+        "images_per_s": images / per_epoch,
+        "peak_memory": max(one["peak_memory"] for one in found),
+        "seeds": len(found),
+        "rows": found[0]["rows"],
+    }
+
+
+def _recipe(found: list[dict]) -> dict | None:
+    if not found:
+        return None
+    accuracies = [one["rows"][-1]["test_accuracy"] for one in found]
+    seconds = [sum(row["seconds"] for row in one["rows"]) for one in found]
+    return {
+        "accuracy": median(accuracies),
+        "lowest": min(accuracies),
+        "highest": max(accuracies),
+        "seconds": median(seconds),
+        "seeds": len(found),
+        "accuracies": accuracies,
+    }
+
+
+def _ratio(above, below) -> float | None:
+    return above / below if above and below else None
+
+
+def summarise(results: list[dict], data) -> dict:
+    """Medians over the seeds of all results; None where something is not measured yet."""
+    groups: dict[str, list] = {}
+    for result in results:
+        groups.setdefault(result["group"], []).append(result)
+    names = {"a": "beginner", "b": "beginner, 2 workers", "c": "quick"}
+    loops = {key: _loop(groups.get(name, []), len(data.train_images)) for key, name in names.items()}
+    recipes = {name: _recipe(groups.get(name, [])) for name in ("quick", "full")}
+    tricks = []
+    for trick in TRICKS:
+        without = groups.get(f"without {trick.name}", [])
+        seeds = {one["seed"] for one in without}
+        with_it = [one for one in groups.get("quick", []) if one["seed"] in seeds]
+        if without and len(with_it) == len(without):
+            row = {"name": trick.name, "why": trick.why, "source": trick.source}
+            tricks.append(row | {"with": _recipe(with_it), "without": _recipe(without)})
+    limits = groups.get("limit", [None])[0]
+    a, c = loops["a"] or {}, loops["c"] or {}
+    quick, full = recipes["quick"] or {}, recipes["full"] or {}
+    return {
+        "time_to_80_s": c.get("time_to_80_s"),
+        "ratio_per_epoch": _ratio(a.get("seconds_per_epoch"), c.get("seconds_per_epoch")),
+        "ratio_to_80": _ratio(a.get("time_to_80_s"), c.get("time_to_80_s")),
+        "quick_accuracy": quick.get("accuracy"),
+        "quick_seconds": quick.get("seconds"),
+        "full_accuracy": full.get("accuracy"),
+        "full_seconds": full.get("seconds"),
+        "share_of_matmul_rate": limits and limits["share"],
+        "data": data.source,
+        "machine": describe_device(),
+        "cores": os.cpu_count(),
+        "versions": {name: version(name) for name in ("torch", "torchvision", "numpy", "pillow")},
+        "date": time.strftime("%Y-%m-%d"),
+        "limit": limits
+        and {name: limits[name] for name in ("matmul_rate", "step_flops", "step_seconds", "share")},
+        "loops": loops,
+        "recipes": recipes,
+        "tricks": tricks,
+    }
+
+
+LOOPS = {
+    "a": "a beginner's loop: DataLoader, PIL, float32, Adam",
+    "b": "the same with two workers",
+    "c": "ours, the quick recipe",
+}
+
+
+def tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
+    """The results as tables: a head and rows of texts each. A table with no rows is left out."""
+
+    def number(value, form, unit=""):
+        return "–" if value is None else f"{value:{form}}{unit}"
+
+    loops = [
+        [
+            LOOPS[key],
+            number(one["seconds_per_epoch"], ".1f", " s"),
+            number(one["time_to_80_s"], ".0f", " s"),
+            number(one["images_per_s"], ",.0f"),
+            number(one["peak_memory"] / 1e6, ",.0f", " MB"),
+        ]
+        for key, one in results["loops"].items()
+        if one
+    ]
+    recipes = [
+        [
+            f"`{name}`",
+            f"{one['accuracy']:.2%}",
+            f"{one['lowest']:.2%} to {one['highest']:.2%}",
+            f"{one['seconds']:.0f} s",
+            str(one["seeds"]),
+        ]
+        for name, one in results["recipes"].items()
+        if one
+    ]
+    tricks = [
+        [
+            one["name"],
+            f"{one['with']['accuracy']:.1%}",
+            f"{one['without']['accuracy']:.1%}",
+            f"{one['with']['seconds']:.0f} s",
+            f"{one['without']['seconds']:.0f} s",
+            one["source"],
+        ]
+        for one in results["tricks"]
+    ]
+    heads = [
+        [
+            "the same network, trained by",
+            "an epoch",
+            f"to {TARGET:.0%}",
+            "images per second",
+            "memory at most",
+        ],
+        ["recipe", "median accuracy", "lowest to highest", "time", "seeds"],
+        ["trick", "accuracy with", "without", "time with", "without", "source"],
+    ]
+    return [(head, rows) for head, rows in zip(heads, (loops, recipes, tricks), strict=True) if rows]
+
+
+def shipped() -> dict | None:
+    """The results that ship with the project; None when nobody has measured them yet."""
+    return json.loads(SHIPPED.read_text(encoding="utf-8")) if SHIPPED.exists() else None
+
+
+def show() -> None:
+    """Print the shipped results as tables and draw them; say so when there are none."""
+    results = shipped()
+    if results is None:
+        print("Not measured yet. On a machine that has nothing else to do, `make bench` measures it.")
+        return
+    print(f"measured on {results['machine']}, {results['cores']} cores, {results['date']}")
+    for head, rows in tables(results):
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        print()
+        for row in (head, *rows):
+            print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    figures.benchmark(results, target=TARGET)
+
+
+def write(results: dict) -> None:
+    """Put the results and their figure into the artifacts folder."""
+    with paths.replacing(paths.artifact("bench.json")) as temporary:
+        temporary.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with paths.replacing(paths.artifact("bench.png")) as temporary:
+        figures.benchmark(results, target=TARGET, path=temporary)
+
+
+def keep() -> None:
+    """Make the results in the artifacts folder the ones that ship."""
+    for name in ("bench.json", "bench.png"):
+        with paths.replacing(SHIPPED.with_name(name)) as temporary:
+            shutil.copyfile(paths.artifact(name), temporary)
+
+
+def ship(results: list[dict], data, path=checkpoints.SHIPPED) -> int:
+    """Make the median seed of the full recipe the shipped checkpoint.
+
+    Args:
+        results: of ``measure``; those of the group ``"full"`` count.
+        path: where the checkpoint goes, its card beside it.
+
+    Returns:
+        That seed. ``Recipe.full()`` should have it.
+
+    Raises:
+        ValueError: no such run has been measured, or not on CIFAR-10.
+    """
+    full = sorted(
+        (one for one in results if one["group"] == "full"), key=lambda one: one["rows"][-1]["test_accuracy"]
+    )
+    if not full or data.source != "CIFAR-10":
+        raise ValueError(
+            "Only finished runs of the full recipe on CIFAR-10 can be shipped: run without --only."
+        )
+    chosen = full[(len(full) - 1) // 2]
+    run = runs.read(folder() / "runs" / chosen["run"])
+    checkpoints.save_weights(run.model, path)
+    result = evaluate(run.model, data.test_images, data.test_labels)
+    checkpoints.save_card(path, history=run.history, evaluation=result, data=data)
+    return chosen["seed"]
+
+
+def main(arguments=None, data=None, shrink=lambda recipe: recipe) -> int:
+    """See the module. ``data`` and ``shrink`` are for tests: all then happens in this process."""
+    parser = argparse.ArgumentParser(prog="python -m helpers.bench", description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "--only", nargs="+", metavar="GROUP", help='groups by their first letters, e.g. "quick"'
+    )
+    parser.add_argument("--seeds", type=int, help="how many; default 5 for the recipes, 3 for the rest")
+    parser.add_argument("--keep", action="store_true", help="the results ship with the project")
+    parser.add_argument("--ship", action="store_true", help="ship the full recipe's median seed")
+    parser.add_argument("--job", help=argparse.SUPPRESS)  # one job, in the process that main() starts for it
+    chosen = parser.parse_args(arguments)
+    alone = data is None
+    data = data or load_cifar10()
+    everything = jobs(chosen.seeds, shrink)
+    if pick_precision(pick_device()) == torch.float32:  # there is nothing to take away
+        everything = [job for job in everything if job.group != "without bfloat16"]
+    if chosen.job:
+        measure(next(job for job in everything if job.name == chosen.job), data)
+        return 0
+    if (chosen.keep or chosen.ship) and data.source != "CIFAR-10":
+        parser.error("--keep and --ship are for results on CIFAR-10, and no CIFAR-10 was found.")
+    wanted = stamp(data)
+    asked = [job for job in everything if not chosen.only or job.group.startswith(tuple(chosen.only))]
+    if not asked:
+        parser.error(
+            f"no group starts with {', '.join(chosen.only)}: {', '.join({j.group for j in everything})}."
+        )
+    command = [
+        sys.executable,
+        "-m",
+        "helpers.bench",
+        *(["--seeds", str(chosen.seeds)] if chosen.seeds else []),
+    ]
+    for number, job in enumerate(asked, start=1):
+        if read(job, wanted) is None:
+            print(f"\n{number}/{len(asked)}  {job.group}, seed {job.recipe.seed}", flush=True)
+            if not alone:
+                measure(job, data, epochs=2)
+            elif subprocess.run([*command, "--job", job.name]).returncode:
+                print(f"{job.name} failed; the others are kept. Run the same command again.", file=sys.stderr)
+                return 1
+    results = [result for job in everything if (result := read(job, wanted))]
+    summary = summarise(results, data)
+    write(summary)
+    for name, value in list(summary.items())[:8]:
+        print(f"{name:<22} {'not measured' if value is None else f'{value:.4g}'}")
+    if chosen.keep:
+        keep()
+    if chosen.ship:
+        seed = ship(results, data)
+        print(f"{paths.shorten(checkpoints.SHIPPED)} is seed {seed} now: Recipe.full() should have it too.")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted. Run the same command again: it goes on where it stopped.")

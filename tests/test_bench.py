@@ -1,0 +1,175 @@
+"""The benchmark with a tiny network on a few drawings: whether it measures, keeps, goes on and counts right."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from helpers import bench, checkpoints, figures, paths
+from helpers.data import CIFAR10
+from helpers.training import Recipe, evaluate, pick_device, pick_precision
+
+
+def tiny(recipe):
+    return replace(recipe, width=0.125, batch_size=50, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def small(drawings):
+    cut = {"train": 200, "test": 50}
+    return CIFAR10(
+        *(getattr(drawings, f"{s}_{w}")[: cut[s]] for s in cut for w in ("images", "labels")),
+        source="drawings",
+    )
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """The names of the jobs that were really done."""
+    names, measure = [], bench.measure
+
+    def counted(job, *arguments, **options):
+        names.append(job.name)
+        return measure(job, *arguments, **options)
+
+    monkeypatch.setattr(bench, "measure", counted)
+    return names
+
+
+def test_all_of_it_and_then_only_what_is_missing(small, measured, scratch_artifacts, capsys):
+    assert bench.main(["--seeds", "1"], small, tiny) == 0
+    results = json.loads((scratch_artifacts / "bench.json").read_text())
+    every = [job.name for job in bench.jobs(1, tiny)]
+    if pick_precision(pick_device()) == torch.float32:
+        every.remove("without-bfloat16-0")
+    assert measured == every
+    assert {"time_to_80_s", "ratio_per_epoch", "ratio_to_80", "quick_accuracy", "full_accuracy"} <= set(
+        results
+    )
+    assert results["ratio_per_epoch"] > 1  # pictures one by one, against one index
+    assert results["ratio_to_80"] is None  # nobody gets there in an epoch of four steps
+    assert 0 < results["share_of_matmul_rate"] < 1
+    assert results["full_seconds"] > 0
+    assert len(results["loops"]["a"]["rows"]) == 2
+    assert results["loops"]["c"]["peak_memory"] > 1e8
+    names = [row["name"] for row in results["tricks"]]
+    assert names == [t.name for t in bench.TRICKS if f"without-{t.name.replace(' ', '-')}-0" in every]
+    assert (scratch_artifacts / "bench.png").read_bytes().startswith(b"\x89PNG")
+    assert len(bench.tables(results)) == 3
+
+    (bench.folder() / "quick-0.json").write_text('{"half": ')
+    (bench.folder() / "full-0.json").unlink()
+    measured.clear()
+    capsys.readouterr()
+    assert bench.main(["--seeds", "1"], small, tiny) == 0
+    assert measured == ["quick-0", "full-0"]
+    said = capsys.readouterr().out
+    assert "quick-0.json is damaged" in said
+    assert said.count("loaded, not trained") == 2  # the runs themselves were kept
+
+
+def test_a_part_leaves_the_rest_unmeasured(small, measured, scratch_artifacts):
+    bench.main(["--only", "quick", "--seeds", "2"], small, tiny)
+    assert measured == ["quick-0", "quick-1"]
+    results = json.loads((scratch_artifacts / "bench.json").read_text())
+    assert results["recipes"]["quick"]["seeds"] == 2
+    assert results["full_accuracy"] is None
+    assert results["loops"]["a"] is None
+    assert results["tricks"] == []
+    assert len(bench.tables(results)) == 2
+
+
+@pytest.mark.parametrize("arguments", [["--keep"], ["--ship"], ["--only", "nothing"]])
+def test_what_cannot_be_done_is_said_before_anything_is_measured(small, measured, arguments, capsys):
+    with pytest.raises(SystemExit):
+        bench.main(arguments, small, tiny)
+    assert measured == []
+    assert "CIFAR-10" in (said := capsys.readouterr().err) or "no group starts with nothing" in said
+
+
+def rows(*pairs):
+    return [{"test_accuracy": accuracy, "seconds": seconds} for accuracy, seconds in pairs]
+
+
+def test_medians_ratios_and_times_are_counted_right(small):
+    def result(group, seed, *pairs):
+        return {"group": group, "seed": seed, "rows": rows(*pairs), "peak_memory": 1}
+
+    results = [
+        result("quick", 0, (0.5, 10), (0.81, 10)),
+        result("quick", 1, (0.5, 12), (0.83, 12)),
+        result("quick", 2, (0.8, 10), (0.82, 10)),
+        result("beginner", 0, (0.4, 30), (0.7, 30), (0.85, 30)),
+        result("full", 0, (0.9, 100)),
+        result("without batch norm", 1, (0.1, 8), (0.2, 8)),
+        {"group": "limit", "share": 0.5, "matmul_rate": 1.0, "step_flops": 1, "step_seconds": 2.0},
+    ]
+    found = bench.summarise(results, small)
+    assert found["time_to_80_s"] == 20  # of 20, 24 and 10
+    assert found["ratio_per_epoch"] == 3
+    assert found["ratio_to_80"] == 4.5
+    assert (found["quick_accuracy"], found["quick_seconds"]) == (0.82, 20)
+    assert (found["full_accuracy"], found["full_seconds"]) == (0.9, 100)
+    assert found["share_of_matmul_rate"] == 0.5
+    (trick,) = found["tricks"]
+    assert (trick["with"]["accuracy"], trick["without"]["accuracy"]) == (0.83, 0.2)  # the same seed
+    loops, recipes, tricks = bench.tables(found)
+    assert loops[1][0][1:3] == ["30.0 s", "90 s"]
+    assert recipes[1][0] == ["`quick`", "82.00%", "81.00% to 83.00%", "20 s", "3"]
+    assert tricks[1][0][:5] == ["batch norm", "83.0%", "20.0%", "24 s", "16 s"]
+
+
+def test_a_seed_that_misses_the_target_leaves_no_time_to_it(small):
+    results = [
+        {"group": "quick", "seed": s, "rows": rows((a, 1)), "peak_memory": 1} for s, a in ((0, 0.9), (1, 0.7))
+    ]
+    assert bench.summarise(results, small)["time_to_80_s"] is None
+
+
+def test_a_step_has_as_many_flops_as_its_layers():
+    """Two for each weight and position, three times: forwards, and backwards for images and for weights."""
+    recipe = Recipe(batch_size=4)
+    forwards = 2 * (864 * 32**2 + 27_648 * 16**2 + (165_888 + 221_184 + 147_456) * 8**2 + 2048 * 256 + 2560)
+    first = 2 * 864 * 32**2  # nobody needs the gradient of the pixels
+    assert bench.step_flops(recipe) == 4 * (3 * forwards - first)
+
+
+def test_every_trick_takes_something_away():
+    recipe = Recipe.quick()
+    for job in bench.jobs(1):
+        if job.group.startswith("without"):
+            assert job.recipe != recipe
+    assert all(trick.why.endswith(".") and trick.source for trick in bench.TRICKS)
+
+
+def test_the_median_seed_is_shipped_with_its_card(small, tmp_path):
+    small = CIFAR10(**vars(small) | {"source": "CIFAR-10"})
+    recipes = [job for job in bench.jobs(3, tiny) if job.group == "full"]
+    results = [bench.measure(job, small) for job in recipes]
+    for result, accuracy in zip(results, (0.3, 0.1, 0.2), strict=True):
+        result["rows"][-1]["test_accuracy"] = accuracy
+    assert bench.ship(results, small, tmp_path / "net.pth") == 2
+    model, card = checkpoints.load_checkpoint(tmp_path / "net.pth")
+    assert (card["recipe"]["name"], card["recipe"]["seed"]) == ("full", 2)
+    found = evaluate(model, small.test_images, small.test_labels).accuracy
+    assert card["test_accuracy"] == pytest.approx(found, abs=1e-4)
+    with pytest.raises(ValueError, match="on CIFAR-10 can be shipped"):
+        bench.ship([], small)
+
+
+def test_shipped_results_are_shown_and_missing_ones_are_no_claim(small, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench, "SHIPPED", tmp_path / "bench.json")
+    bench.show()
+    assert "Not measured yet" in capsys.readouterr().out
+    bench.main(["--only", "quick", "--seeds", "1"], small, tiny)
+    bench.keep()
+    assert (tmp_path / "bench.png").exists()
+    capsys.readouterr()
+    shown = []
+    monkeypatch.setattr(figures, "show", lambda figure, alt: shown.append(alt))
+    bench.show()
+    said = capsys.readouterr().out
+    assert "`quick`" in said
+    assert paths.shorten(tmp_path) not in said
+    assert len(shown) == 1
