@@ -437,3 +437,47 @@ def coverage(curves: dict, *, alt: str) -> None:
             formatted.set_major_formatter(lambda value, _: f"{value:.0%}")
         axis.legend(frameon=False, fontsize=8)
         show(figure, alt)
+
+
+def threshold(curve, chosen) -> None:
+    """What a threshold does: the share of images that get an answer, and the share of answers that are right.
+
+    Args:
+        curve: of the images that judge it (``helpers.calibration.Coverage``).
+        chosen: the threshold to mark (``helpers.calibration.Threshold``).
+    """
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(5.6, 2.8))
+        axis.plot(curve.thresholds, curve.right, color=ACCENT)
+        axis.plot(curve.thresholds, curve.share, color=INK)
+        axis.axvline(chosen.value, color=SOFT, ls="--")
+        axis.text(chosen.value, 0.02, f" threshold {chosen.value:.2f}", color="#6d8498")
+        place = len(curve.thresholds) // 2
+        middle = curve.thresholds[place].item()
+        axis.annotate(
+            "of these, right",
+            (middle, curve.right[place]),
+            (0, -13),
+            textcoords="offset points",
+            ha="right",
+            color=ACCENT,
+        )
+        axis.annotate(
+            "images with an answer",
+            (middle, curve.share[place]),
+            (-6, -13),
+            textcoords="offset points",
+            ha="right",
+            color=INK,
+        )
+        axis.set(xlabel="an answer needs at least this probability", xlim=(None, 1), ylim=(0, 1.03))
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        answered = (curve.thresholds >= chosen.value).nonzero()
+        last = answered[-1, 0] if len(answered) else 0
+        show(
+            figure,
+            f"Two curves over the threshold: as it rises, the share of images with an answer falls from 100 % to "
+            f"near 0, and the share of right answers rises from {curve.right[-1]:.1%}. At the marked threshold, "
+            f"{chosen.value:.2f}, {curve.share[last]:.1%} of the images get an answer and "
+            f"{curve.right[last]:.1%} of these are right.",
+        )
