@@ -493,3 +493,108 @@ def test_the_callers_model_stays_as_it_was():
     before = proto.SerializeToString()
     convert(proto, mode="classifier", class_labels=["a", "b", "c"])
     assert proto.SerializeToString() == before
+
+
+# Operators that onnx2coreml gets wrong, or refuses
+
+SQUARE = {"kernel_shape": [3, 3]}
+OPERATORS = {
+    "MaxPool with holes": (
+        "MaxPool",
+        [],
+        {"kernel_shape": [2, 2], "dilations": [2, 2]},
+        [1, 2, 5, 6],
+        [1, 2, 3, 4],
+    ),
+    "AveragePool with holes": (
+        "AveragePool",
+        [],
+        SQUARE | {"dilations": [2, 1], "pads": [1, 0, 1, 1], "count_include_pad": 1},
+        [1, 2, 5, 6],
+        [1, 2, 3, 5],
+    ),
+    "AveragePool rounded up, the padding counts": (
+        "AveragePool",
+        [],
+        SQUARE | {"strides": [2, 2], "pads": [0, 1, 1, 1], "ceil_mode": 1, "count_include_pad": 1},
+        [1, 2, 5, 6],
+        [1, 2, 3, 4],
+    ),
+    "Gelu by tanh": ("Gelu", [], {"approximate": "tanh"}, [1, 9], [1, 9]),
+    "Reciprocal": ("Reciprocal", [], {}, [1, 9], [1, 9]),
+    "Resize down": (
+        "Resize",
+        ["", "", np.array([1, 1, 3, 2])],
+        {"mode": "nearest"},
+        [1, 1, 5, 6],
+        [1, 1, 3, 2],
+    ),
+    "Resize by cubes": (
+        "Resize",
+        ["", np.float32([1, 1, 2, 1.5])],
+        {"mode": "cubic"},
+        [1, 1, 4, 4],
+        [1, 1, 8, 6],
+    ),
+    "Mod as in C": ("Mod", [np.float32([[2, -3, 0.5]])], {"fmod": 1}, [1, 3], [1, 3]),
+    "Pad of one axis": ("Pad", [np.array([1, 2]), "", np.array([0])], {}, [2, 3], [5, 3]),
+    "LayerNormalization, its mean": ("LayerNormalization", [np.float32([1, 2, 3])], {}, [2, 3], [2, 3]),
+    "MatMul with a vector": ("MatMul", [np.float32([1, 2, 3])], {}, [1, 2, 3], [1, 2]),
+    "ArgMax, the last": ("ArgMax", [], {"axis": 1, "select_last_index": 1}, [2, 3], [2, 1]),
+    "Split unevenly": ("Split", [], {"axis": 1, "num_outputs": 2}, [1, 5], [1, 3]),
+    "Max of one": ("Max", [], {}, [1, 3], [1, 3]),
+}
+
+
+def of_operator(name):
+    kind, constants, options, before, after = OPERATORS[name]
+    weights = {f"c{i}": c for i, c in enumerate(constants) if not isinstance(c, str)}
+    inputs = ["x", *(f"c{i}" if f"c{i}" in weights else "" for i in range(len(constants)))]
+    whole = (onnx.TensorProto.INT64, after)
+    outputs = {"y": whole if kind == "ArgMax" else after}
+    made = ["y"]
+    if kind == "LayerNormalization":
+        made, outputs = ["y", "mean", "scale"], {"y": after, "mean": [2, 1], "scale": [2, 1]}
+    if kind == "Split":
+        made, outputs = ["y", "z"], {"y": [1, 3], "z": [1, 2]}
+    return graph(
+        [(kind, inputs, made, options)],
+        {"x": before},
+        outputs,
+        weights,
+    )
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_an_operator_is_right(name, monkeypatch):
+    """``convert`` proves each, in both formats; with onnx2coreml's own lowering there is an error."""
+    from helpers.onnx_coreml import lowerings
+
+    proto = of_operator(name)
+    for target in ("13", "15"):
+        convert(proto, minimum_ios_deployment_target=target)
+    monkeypatch.delitem(lowerings.LOWERINGS, OPERATORS[name][0])
+    with pytest.raises(ValueError):
+        convert(proto, minimum_ios_deployment_target="15")
+
+
+def test_whole_numbers_are_divided_towards_0(tmp_path):
+    proto = graph(
+        [("Div", ["x", "c"], ["y"], {})],
+        {"x": (onnx.TensorProto.INT64, [6])},
+        {"y": (onnx.TensorProto.INT64, [6])},
+        {"c": np.array([2, 2, -2, 3, -3, 7])},
+    )
+    for target in ("13", "15"):
+        model = saved(convert(proto, minimum_ios_deployment_target=target), tmp_path)
+        assert model.predict({"x": np.int32([7, -7, 7, -6, 6, -1])})["y"].tolist() == [3, -3, -3, -2, -2, 0]
+
+
+def test_a_log_softmax_of_far_numbers_is_finite(tmp_path):
+    """The logarithm of a softmax would be -∞ here."""
+    proto = graph([("LogSoftmax", ["x"], ["y"], {})], *PAIR)
+    for target in ("13", "15"):
+        model = saved(convert(proto, minimum_ios_deployment_target=target), tmp_path)
+        assert model.predict({"x": [[0, 200, 200]]})["y"][0] == pytest.approx(
+            [-200.693, -0.693, -0.693], abs=1e-3
+        )

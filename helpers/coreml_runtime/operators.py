@@ -145,7 +145,7 @@ def _pool(x, kind, kernel_sizes, strides, pad_type, pad, ceil_mode, exclude_padd
             function(_pad_spatial(x * x, ends), kernel_sizes, strides) * math.prod(kernel_sizes)
         )
     total = function(_pad_spatial(x, ends), kernel_sizes, strides)
-    if not any(after for _, after in ends) or (not exclude_padding and not any(beyond)):
+    if not any(map(any, ends)) or (not exclude_padding and not any(beyond)):
         return total
     # The pixels that count: the image's own, or those of the padding too, never those beyond it.
     ones = torch.ones((1, 1, *sizes), dtype=x.dtype, device=x.device)
@@ -356,7 +356,11 @@ def arithmetic(function):
 
     def compute(x, y):
         x = as_tensor(x) if isinstance(x, list) or not torch.is_tensor(y) else x
-        return function(x, as_tensor(y) if isinstance(y, list) else y)
+        y = as_tensor(y) if isinstance(y, list) else y
+        if torch.is_tensor(x) and torch.is_tensor(y) and y.device != x.device:
+            # When shapes are checked, what is computed has no memory; constants of whole numbers have.
+            x, y = x.to("meta"), y.to("meta")
+        return function(x, y)
 
     return compute
 

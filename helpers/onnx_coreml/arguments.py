@@ -322,8 +322,14 @@ def _image(argument: str, value, setting: dict) -> Image:
 # Inputs, operators
 
 
+def _dims(value):
+    return value.type.tensor_type.shape.dim
+
+
 def _check_inputs(proto, images) -> None:
     for value in graph.inputs(proto):
+        if any(dim.WhichOneof("value") == "dim_value" and not dim.dim_value for dim in _dims(value)):
+            raise ValueError(f"The input {value.name!r} is empty, and Core ML has no empty arrays.")
         if 0 in graph.shape(value) or not value.type.HasField("tensor_type"):
             raise ValueError(
                 f"The input {value.name!r} has no fixed shape. An app classifies one picture at a time: "

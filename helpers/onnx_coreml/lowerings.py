@@ -200,7 +200,7 @@ def _pad_arguments(pads) -> dict:
     return {"pad_type": "custom", "pad": [amount for pair in pads for amount in pair]}
 
 
-# Activations
+# Activations and normalisation
 
 
 def _gelu(context, node):
@@ -217,32 +217,327 @@ def _log_softmax(context, node):
     return mb.sub(x=x, y=total, name=node.output[0])
 
 
+def _layer_norm(context, node):
+    """With the mean and 1/√variance as further outputs, where they are wanted."""
+    mb, x = _mb(), _input(context, node, 0)
+    axes = list(range(_attribute(node, "axis", -1) % x.rank, x.rank))
+    epsilon = _attribute(node, "epsilon", 1e-5)
+    scale, bias = _constant(context, node, 1), _constant(context, node, 2)
+    # A scale for some of the dimensions is one for all of them.
+    sizes = [x.shape[axis] for axis in axes]
+    scale, bias = (None if w is None else np.broadcast_to(w, sizes).copy() for w in (scale, bias))
+    result = mb.layer_norm(x=x, axes=axes, gamma=scale, beta=bias, epsilon=epsilon, name=node.output[0])
+    if len(node.output) == 1:
+        return result
+    mean = mb.reduce_mean(x=x, axes=axes, keep_dims=True, name=node.output[1] or None)
+    results = [result, mean]
+    if len(node.output) > 2:
+        variance = mb.reduce_mean(x=mb.square(x=mb.sub(x=x, y=mean)), axes=axes, keep_dims=True)
+        results.append(mb.rsqrt(x=variance, epsilon=epsilon, name=node.output[2]))
+    return results
+
+
 # One value at a time
+
+
+def _whole(x) -> bool:
+    return np.issubdtype(_numpy_type(x), np.integer)
+
+
+def _numpy_type(x):
+    from coremltools.converters.mil.mil import types
+
+    return np.dtype(types.nptype_from_builtin(x.dtype))
 
 
 def _div(context, node):
     """Whole numbers are divided without a remainder, towards 0; Core ML rounds down."""
     mb, x, y = _mb(), _input(context, node, 0), _input(context, node, 1)
-    if not x.is_tensor_or_scalar_of(dtype="int"):
+    if not _whole(x):
         return mb.real_div(x=x, y=y, name=node.output[0])
+    zero = np.int32(0)
     down = mb.floor_div(x=x, y=y)
     rest = mb.sub(x=x, y=mb.mul(x=down, y=y))
-    one_negative = mb.logical_xor(x=mb.less(x=x, y=np.int32(0)), y=mb.less(x=y, y=np.int32(0)))
-    below_0 = mb.logical_and(x=mb.not_equal(x=rest, y=np.int32(0)), y=one_negative)
-    return mb.add(x=down, y=mb.cast(x=below_0, dtype="int32"), name=node.output[0])
+    one_negative = mb.logical_xor(x=mb.less(x=x, y=zero), y=mb.less(x=y, y=zero))
+    too_low = mb.logical_and(x=mb.not_equal(x=rest, y=zero), y=one_negative)
+    return mb.add(x=down, y=mb.cast(x=too_low, dtype="int32"), name=node.output[0])
+
+
+def _mod(context, node):
+    """The remainder has the sign of the divisor, as Core ML's; with ``fmod`` that of the dividend."""
+    mb, x, y = _mb(), _input(context, node, 0), _input(context, node, 1)
+    if not _attribute(node, "fmod", 0):
+        return mb.mod(x=x, y=y, name=node.output[0])
+    rest = mb.mod(x=mb.abs(x=x), y=mb.abs(x=y))
+    return mb.mul(x=rest, y=mb.sign(x=x), name=node.output[0])
 
 
 def _reciprocal(context, node):
     """1 / x; Core ML's ``inverse`` adds 0.0001 to x."""
-    return _mb().real_div(x=np.float32(1), y=_input(context, node, 0), name=node.output[0])
+    x = _input(context, node, 0)
+    return _mb().real_div(x=_numpy_type(x).type(1), y=x, name=node.output[0])
+
+
+def _pow(context, node):
+    """The exponent may be of another type; the result has that of the base."""
+    mb, x, y = _mb(), _input(context, node, 0), _input(context, node, 1)
+    kinds = {True: "int32", False: "fp16" if _numpy_type(x) == np.float16 else "fp32"}
+    if y.val is not None and np.size(y.val) == 1:
+        y = _numpy_type(y).type(np.reshape(y.val, ()))  # a neural network wants one number
+        if not _whole(x):
+            y = _numpy_type(x).type(y)
+    elif not _whole(x) and _numpy_type(y) != _numpy_type(x):
+        y = mb.cast(x=y, dtype=kinds[False])
+    y_is_whole = isinstance(y, np.integer) or (not isinstance(y, np.generic) and _whole(y))
+    if _whole(x) and not y_is_whole:
+        power = mb.pow(x=mb.cast(x=x, dtype="fp32"), y=y)
+        return mb.cast(x=power, dtype="int32", name=node.output[0])
+    return mb.pow(x=x, y=y, name=node.output[0])
+
+
+def _largest(function):
+    """Max or Min of any number of inputs; of one it is that one."""
+
+    def lower(context, node):
+        mb = _mb()
+        result = _input(context, node, 0)
+        for index in range(1, len(node.input)):
+            name = {"name": node.output[0]} if index == len(node.input) - 1 else {}
+            result = getattr(mb, function)(x=result, y=_input(context, node, index), **name)
+        return result if len(node.input) > 1 else mb.identity(x=result, name=node.output[0])
+
+    return lower
+
+
+# Products and reductions
+
+
+def _matmul(context, node):
+    """As NumPy does it: a vector is a row on the left, a column on the right, and its dimension goes again."""
+    mb, x, y = _mb(), _input(context, node, 0), _input(context, node, 1)
+    gone = []
+    if x.rank == 1:
+        x, gone = mb.expand_dims(x=x, axes=[0]), [-2]
+    if y.rank == 1:
+        y, gone = mb.expand_dims(x=y, axes=[1]), [*gone, -1]
+    if not gone:
+        return mb.matmul(x=x, y=y, name=node.output[0])
+    return mb.squeeze(x=mb.matmul(x=x, y=y), axes=gone, name=node.output[0])
+
+
+def _arg(function):
+    """ArgMax or ArgMin: where the largest or smallest is, the first one or the last."""
+
+    def lower(context, node):
+        mb, x = _mb(), _input(context, node, 0)
+        axis, keep = _attribute(node, "axis", 0), bool(_attribute(node, "keepdims", 1))
+        if not _attribute(node, "select_last_index", 0):
+            return getattr(mb, function)(x=x, axis=axis, keep_dims=keep, name=node.output[0])
+        from_end = getattr(mb, function)(x=mb.reverse(x=x, axes=[axis]), axis=axis, keep_dims=keep)
+        return mb.sub(x=np.int32(x.shape[axis] - 1), y=from_end, name=node.output[0])
+
+    return lower
+
+
+# Shape and place
+
+
+def _split(context, node):
+    """Parts of given sizes, or equal ones of which the last may be smaller."""
+    mb, x = _mb(), _input(context, node, 0)
+    axis, count = _attribute(node, "axis", 0), len(node.output)
+    sizes = _attribute(node, "split")
+    if sizes is None:
+        sizes = _constant(context, node, 1)
+    if sizes is None:
+        size, total = math.ceil(x.shape[axis] / count), x.shape[axis]
+        sizes = [min(size, total - size * number) for number in range(count)]
+    sizes = [int(size) for size in sizes]
+    if min(sizes) < 1:
+        raise ValueError("Core ML has no empty arrays, and a part of the split is empty")
+    parts = mb.split(x=x, split_sizes=sizes, axis=axis) if count > 1 else [x]
+    return [mb.identity(x=part, name=name) for part, name in zip(parts, node.output, strict=True)]
+
+
+def _pad(context, node):
+    """Padding of some or all dimensions; a negative amount cuts off."""
+    mb, x = _mb(), _input(context, node, 0)
+    amounts = _attribute(node, "pads")
+    amounts = [int(n) for n in (_constant(context, node, 1) if amounts is None else amounts)]
+    axes = _constant(context, node, 3)
+    axes = list(range(x.rank)) if axes is None else [int(axis) % x.rank for axis in axes]
+    mode = _attribute(node, "mode", "constant")
+    pairs = [(0, 0)] * x.rank
+    for place, axis in enumerate(axes):
+        pairs[axis] = (amounts[place], amounts[place + len(axes)])
+    if min(map(min, pairs)) < 0:
+        begin = [max(0, -before) for before, _ in pairs]
+        end = [size + min(0, after) for size, (_, after) in zip(x.shape, pairs, strict=True)]
+        x = mb.slice_by_index(x=x, begin=begin, end=end)
+        pairs = [(max(0, before), max(0, after)) for before, after in pairs]
+    kind = _numpy_type(x).type
+    if mode == "constant":
+        value = _constant(context, node, 2)
+        value = _attribute(node, "value", 0.0) if value is None else np.reshape(value, ())
+        flat = [amount for pair in pairs for amount in pair]
+        return mb.pad(x=x, pad=flat, mode="constant", constant_val=kind(value), name=node.output[0])
+    inner = [amount for pair in pairs[-2:] for amount in pair]
+    if mode in ("edge", "reflect") and x.rank == 4 and not any(map(any, pairs[:-2])) and not _whole(x):
+        mode = "replicate" if mode == "edge" else mode
+        return mb.pad(x=x, pad=inner, mode=mode, constant_val=kind(0), name=node.output[0])
+    return _picked(x, [np.pad(np.arange(n), p, mode) for n, p in zip(x.shape, pairs, strict=True)], node)
+
+
+def _picked(x, places, node):
+    """The entries at ``places`` of every dimension."""
+    mb = _mb()
+    for axis, chosen in enumerate(places):
+        if not np.array_equal(chosen, np.arange(x.shape[axis])):
+            x = mb.gather(x=x, indices=chosen.astype(np.int32), axis=axis)
+    return mb.identity(x=x, name=node.output[0])
+
+
+def _space_to_depth(context, node):
+    mb, x, block = _mb(), _input(context, node, 0), _attribute(node, "blocksize")
+    if _attribute(node, "mode", "DCR") == "DCR":
+        return mb.space_to_depth(x=x, block_size=block, name=node.output[0])
+    n, c, h, w = x.shape
+    x = mb.reshape(x=x, shape=[n * c, h // block, block, w // block, block])
+    x = mb.transpose(x=x, perm=[0, 2, 4, 1, 3])
+    return mb.reshape(x=x, shape=[n, c * block**2, h // block, w // block], name=node.output[0])
+
+
+# Another size
+
+
+def _resize(context, node):
+    """Resize in any mode: along each dimension every new value is a fixed sum of old ones.
+
+    The weights of that sum are what ONNX's own reference implementation makes of the unit vectors.
+    """
+    mb, x = _mb(), _input(context, node, 0)
+    scales, sizes, axes = _new_sizes(context, node, x.shape)
+    mode = _attribute(node, "mode", "nearest")
+    roi = _constant(context, node, 1) if node.op_type == "Resize" else None
+    outside = np.zeros([1] * x.rank, bool)
+    whole = all(float(scale).is_integer() for scale in scales)
+    blocks = x.rank == 4 and whole and scales[:2] == [1, 1]
+    weights = {}
+    for axis, (scale, size) in enumerate(zip(scales, sizes, strict=True)):
+        if size == x.shape[axis] and scale == 1 and roi is None:
+            continue
+        place = axes.index(axis) if axis in axes else None
+        region = None if roi is None or place is None else roi[[place, place + len(axes)]]
+        weights[axis] = _resize_weights(node, x.shape[axis], scale, size, region)
+        inside = np.abs(weights[axis].sum(1)) > 0.5
+        shape = [1] * x.rank
+        shape[axis] = size
+        outside = outside | ~inside.reshape(shape)
+    if mode == "nearest" and not outside.any():
+        places = [np.arange(size) for size in x.shape]
+        places = [weights[axis].argmax(1) if axis in weights else p for axis, p in enumerate(places)]
+        repeated = [np.repeat(np.arange(n), int(s)) for n, s in zip(x.shape, scales, strict=True)]
+        if blocks and all(map(np.array_equal, places, repeated)):
+            height, width = map(float, scales[2:])
+            return mb.upsample_nearest_neighbor(
+                x=x, scale_factor_height=height, scale_factor_width=width, name=node.output[0]
+            )
+        return _picked(x, places, node)
+    corners = _attribute(node, "coordinate_transformation_mode", "half_pixel")
+    known = corners in ("half_pixel", "align_corners") and not _attribute(node, "antialias", 0)
+    if mode == "linear" and blocks and known and min(scales[2:]) > 1:
+        height, width = map(float, scales[2:])
+        return mb.upsample_bilinear(
+            x=x,
+            scale_factor_height=height,
+            scale_factor_width=width,
+            align_corners=corners == "align_corners",
+            name=node.output[0],
+        )
+    for axis, weight in weights.items():
+        order = list(range(x.rank))
+        order[axis], order[-1] = order[-1], order[axis]
+        x = mb.transpose(x=x, perm=order) if axis != x.rank - 1 else x
+        x = mb.matmul(x=x, y=np.ascontiguousarray(weight.T))
+        x = mb.transpose(x=x, perm=order) if axis != x.rank - 1 else x
+    if outside.any():
+        value = _attribute(node, "extrapolation_value", 0.0)
+        x = mb.add(x=x, y=np.where(np.broadcast_to(outside, x.shape), value, 0).astype(np.float32))
+    return mb.identity(x=x, name=node.output[0])
+
+
+def _new_sizes(context, node, shape):
+    """Scale and new size of every dimension, and the axes that the node itself counts."""
+    later = node.op_type == "Resize"
+    axes = [int(axis) % len(shape) for axis in (_attribute(node, "axes") or range(len(shape)))]
+    given = _constant(context, node, 2 if later else 1)
+    scales, sizes = [1.0] * len(shape), list(shape)
+    if given is not None and given.size:
+        for axis, scale in zip(axes, given, strict=True):
+            scales[axis], sizes[axis] = float(scale), math.floor(shape[axis] * float(scale))
+        return scales, sizes, axes
+    wanted = {axis: int(size) for axis, size in zip(axes, _constant(context, node, 3), strict=True)}
+    ratios = [size / shape[axis] for axis, size in wanted.items()]
+    policy = _attribute(node, "keep_aspect_ratio_policy", "stretch")
+    for axis, size in wanted.items():
+        scales[axis] = size / shape[axis]
+        if policy != "stretch":
+            scales[axis] = min(ratios) if policy == "not_larger" else max(ratios)
+            size = math.floor(scales[axis] * shape[axis] + 0.5)
+        sizes[axis] = size
+    return scales, sizes, axes
+
+
+def _resize_weights(node, old: int, scale: float, new: int, region):
+    """new × old: what each new value takes from each old one."""
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    kept = ("mode", "coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside")
+    options = {name: _attribute(node, name) for name in (*kept, "antialias")}
+    options = {name: value for name, value in options.items() if value is not None}
+    if node.op_type == "Upsample":
+        options |= {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    exact = new == math.floor(old * scale)
+    inputs = ["x", "roi" if region is not None else "", "scales" if exact else "", "" if exact else "sizes"]
+    single = onnx.helper.make_node("Resize", inputs, ["y"], axes=[1], **options)
+    value = onnx.helper.make_tensor_value_info
+    known = {
+        "x": (onnx.TensorProto.FLOAT, np.eye(old, dtype=np.float32)),
+        "roi": (onnx.TensorProto.FLOAT, None if region is None else np.asarray(region, np.float32)),
+        "scales": (onnx.TensorProto.FLOAT, np.array([scale], np.float32)),
+        "sizes": (onnx.TensorProto.INT64, np.array([new], np.int64)),
+    }
+    used = [name for name in inputs if name]
+    graph = onnx.helper.make_graph(
+        [single],
+        "weights",
+        [value(name, known[name][0], None) for name in used],
+        [value("y", onnx.TensorProto.FLOAT, None)],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 19)])
+    return ReferenceEvaluator(model).run(None, {name: known[name][1] for name in used})[0].T
 
 
 LOWERINGS = {
+    "ArgMax": _arg("reduce_argmax"),
+    "ArgMin": _arg("reduce_argmin"),
     "AveragePool": _average_pool,
     "Div": _div,
     "Gelu": _gelu,
+    "LayerNormalization": _layer_norm,
     "LogSoftmax": _log_softmax,
+    "MatMul": _matmul,
+    "Max": _largest("maximum"),
     "MaxPool": _max_pool,
+    "Min": _largest("minimum"),
+    "Mod": _mod,
+    "Pad": _pad,
+    "Pow": _pow,
     "Reciprocal": _reciprocal,
+    "Resize": _resize,
+    "SpaceToDepth": _space_to_depth,
+    "Split": _split,
+    "Upsample": _resize,
 }
 """By ONNX operator; every other one is onnx2coreml's."""
