@@ -213,7 +213,8 @@ def benchmark(results: dict, *, target: float, path=None) -> None:
                 left.plot(passed, accuracy, color=colour, marker=mark, ms=4, label=name)
         left.set(title="test accuracy by time", xlabel="seconds")
         left.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        left.legend(frameon=False, loc="lower right")
+        if left.get_legend_handles_labels()[0]:
+            left.legend(frameon=False, loc="lower right")
         for place, trick in enumerate(reversed(results["tricks"])):
             loss = 100 * (trick["without"]["accuracy"] - trick["with"]["accuracy"])
             slower = trick["without"]["seconds"] / trick["with"]["seconds"]

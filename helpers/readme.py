@@ -8,7 +8,7 @@ import re
 
 import nbformat
 
-from helpers import chapter, paths
+from helpers import bench, chapter, paths
 
 README = paths.ROOT / "README.md"
 ROAD = paths.ROOT / "notebooks" / "road.png"
@@ -61,7 +61,16 @@ def the_numbers() -> str:
     )
 
 
-TABLES = {"map": the_map, "numbers": the_numbers}
+def the_bench() -> str:
+    """Our training against a beginner's loop; nothing while nobody has measured it."""
+    results = bench.shipped()
+    if results is None:
+        return ""
+    where = f"Measured on: {results['machine']}, {results['cores']} cores."
+    return "\n\n".join([where, *(_table(head, rows) for head, rows in bench.tables(results))])
+
+
+TABLES = {"map": the_map, "numbers": the_numbers, "bench": the_bench}
 
 
 def filled(text: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from helpers import bench, checkpoints, figures, paths
+from helpers import bench, checkpoints, figures, paths, readme
 from helpers.data import CIFAR10
 from helpers.training import Recipe, evaluate, pick_device, pick_precision
 
@@ -161,6 +161,7 @@ def test_the_median_seed_is_shipped_with_its_card(small, tmp_path):
 def test_shipped_results_are_shown_and_missing_ones_are_no_claim(small, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(bench, "SHIPPED", tmp_path / "bench.json")
     bench.show()
+    assert readme.the_bench() == ""
     assert "Not measured yet" in capsys.readouterr().out
     bench.main(["--only", "quick", "--seeds", "1"], small, tiny)
     bench.keep()
@@ -171,5 +172,6 @@ def test_shipped_results_are_shown_and_missing_ones_are_no_claim(small, monkeypa
     bench.show()
     said = capsys.readouterr().out
     assert "`quick`" in said
+    assert "| `quick` |" in readme.the_bench()
     assert paths.shorten(tmp_path) not in said
     assert len(shown) == 1

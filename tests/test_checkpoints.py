@@ -154,12 +154,27 @@ def test_a_damaged_card_is_named(drawings):
 # -- the checkpoint that ships ------------------------------------------------------------------------
 
 
-def test_the_shipped_checkpoint_is_small_and_knows_drawings_from_noise(drawings):
-    """On pictures drawn by our own code: far better than guessing, though it has never seen one."""
+def test_the_shipped_checkpoint_is_small_and_says_about_drawings_what_its_card_says():
     model, card = checkpoints.load_checkpoint()
     assert checkpoints.SHIPPED.stat().st_size < 14_000_000
     assert card["test_accuracy"] >= 0.86
-    assert evaluate(model, drawings.test_images, drawings.test_labels).accuracy > 0.2
+    found = checkpoints.on_drawings(model)
+    assert found["loss"] == pytest.approx(card["on_drawings"]["loss"], abs=1e-3)
+    assert found["accuracy"] == pytest.approx(card["on_drawings"]["accuracy"], abs=0.011)
+    assert found["accuracy"] > 0.2  # it has never seen a drawing; guessing gives 0.1
+
+
+def test_a_card_tells_the_data_and_the_weights_it_belongs_to(drawings):
+    model = write_checkpoint(drawings, "drawings")
+    card = checkpoints.load_checkpoint(paths.artifact("alexnet.pth"))[1]
+    assert card["data_checksum"] == drawings.checksum()
+    assert card["on_drawings"] == checkpoints.on_drawings(model)
+    with torch.no_grad():
+        model.classifier[-1].bias[3] += 1.0
+    assert card["on_drawings"]["loss"] != checkpoints.on_drawings(model)["loss"]
+    other = drawings.test_labels.clone()
+    other[7] += 1
+    assert type(drawings)(**vars(drawings) | {"test_labels": other}).checksum() != card["data_checksum"]
 
 
 @pytest.mark.skipif("CIFAR10_ROOT" not in os.environ, reason="needs the real CIFAR-10")
@@ -167,6 +182,7 @@ def test_the_shipped_checkpoint_has_the_accuracy_on_its_card():
     data = load_cifar10()
     model, card = checkpoints.load_checkpoint()
     result = evaluate(model, data.test_images, data.test_labels)
+    assert data.checksum() == card["data_checksum"]
     assert abs(result.accuracy - card["test_accuracy"]) <= 0.0003  # another CPU may round three images over
     confusion = result.confusion()
     for k, name in enumerate(data.classes):
