@@ -60,6 +60,12 @@ def _mb():
     return Builder
 
 
+def _ios13():
+    from coremltools import target
+
+    return target.iOS13
+
+
 def _attribute(node, name, default=None):
     """An attribute's value; texts as str."""
     import onnx
@@ -132,7 +138,7 @@ def _pad_spatial(x, pads, value):
     if not any(map(any, pads)):
         return x
     flat = [0] * 4 + [amount for pair in pads for amount in pair]
-    return mb.pad(x=x, pad=flat, mode="constant", constant_val=value)
+    return mb.pad(x=x, pad=flat, mode="constant", constant_val=_numpy_type(x).type(value))
 
 
 def _dilated(x, kernel, strides, dilations, combine):
@@ -158,7 +164,7 @@ def _max_pool(context, node):
     kernel, strides, dilations, pads, more = _windows(node, x.shape[2:])
     pads = [(before, after + extra) for (before, after), extra in zip(pads, more, strict=True)]
     if max(dilations) > 1:
-        lowest = np.float32(np.finfo(np.float32).min)
+        lowest = np.finfo(_numpy_type(x)).min
         padded = _pad_spatial(x, pads, lowest)
         return mb.identity(x=_dilated(padded, kernel, strides, dilations, mb.maximum), name=node.output[0])
     return mb.max_pool(x=x, kernel_sizes=kernel, strides=strides, name=node.output[0], **_pad_arguments(pads))
@@ -170,7 +176,7 @@ def _average_pool(context, node):
     padding_counts = bool(_attribute(node, "count_include_pad", 0))
     if max(dilations) > 1:
         ends = [(before, after + extra) for (before, after), extra in zip(pads, more, strict=True)]
-        total = _dilated(_pad_spatial(x, ends, 0.0), kernel, strides, dilations, mb.add)
+        total = _dilated(_pad_spatial(x, ends, 0), kernel, strides, dilations, mb.add)
         ones = np.ones(x.shape[2:], np.float32)
         counted = np.pad(ones, pads, constant_values=float(padding_counts))
         counted = np.pad(counted, [(0, extra) for extra in more])
@@ -178,10 +184,10 @@ def _average_pool(context, node):
             span = (places - 1) * dilation + 1
             view = np.lib.stride_tricks.sliding_window_view(counted, span, axis)
             counted = np.take(view, range(0, view.shape[axis], stride), axis)[..., ::dilation].sum(-1)
-        return mb.real_div(x=total, y=counted[None, None].astype(np.float32), name=node.output[0])
+        return mb.real_div(x=total, y=counted[None, None].astype(_numpy_type(x)), name=node.output[0])
     if padding_counts and any(more):
         # The padding counts, what ceil_mode adds behind it does not.
-        x, pads = _pad_spatial(x, pads, 0.0), [(0, 0)] * len(pads)
+        x, pads = _pad_spatial(x, pads, 0), [(0, 0)] * len(pads)
         padding_counts = False
     ends = [(before, after + extra) for (before, after), extra in zip(pads, more, strict=True)]
     return mb.avg_pool(
@@ -229,7 +235,8 @@ def _layer_norm(context, node):
     result = mb.layer_norm(x=x, axes=axes, gamma=scale, beta=bias, epsilon=epsilon, name=node.output[0])
     if len(node.output) == 1:
         return result
-    mean = mb.reduce_mean(x=x, axes=axes, keep_dims=True, name=node.output[1] or None)
+    called = {"name": node.output[1]} if node.output[1] else {}
+    mean = mb.reduce_mean(x=x, axes=axes, keep_dims=True, **called)
     results = [result, mean]
     if len(node.output) > 2:
         variance = mb.reduce_mean(x=mb.square(x=mb.sub(x=x, y=mean)), axes=axes, keep_dims=True)
@@ -444,7 +451,9 @@ def _resize(context, node):
             )
         return _picked(x, places, node)
     corners = _attribute(node, "coordinate_transformation_mode", "half_pixel")
-    known = corners in ("half_pixel", "align_corners") and not _attribute(node, "antialias", 0)
+    # Neural networks cannot choose between these two before iOS 14.
+    known = corners in ("half_pixel", "align_corners") and int(context.target) > int(_ios13())
+    known = known and not _attribute(node, "antialias", 0)
     if mode == "linear" and blocks and known and min(scales[2:]) > 1:
         height, width = map(float, scales[2:])
         return mb.upsample_bilinear(
@@ -458,11 +467,11 @@ def _resize(context, node):
         order = list(range(x.rank))
         order[axis], order[-1] = order[-1], order[axis]
         x = mb.transpose(x=x, perm=order) if axis != x.rank - 1 else x
-        x = mb.matmul(x=x, y=np.ascontiguousarray(weight.T))
+        x = mb.matmul(x=x, y=np.ascontiguousarray(weight.T, _numpy_type(x)))
         x = mb.transpose(x=x, perm=order) if axis != x.rank - 1 else x
     if outside.any():
         value = _attribute(node, "extrapolation_value", 0.0)
-        x = mb.add(x=x, y=np.where(np.broadcast_to(outside, x.shape), value, 0).astype(np.float32))
+        x = mb.add(x=x, y=np.where(np.broadcast_to(outside, x.shape), value, 0).astype(_numpy_type(x)))
     return mb.identity(x=x, name=node.output[0])
 
 

@@ -175,6 +175,8 @@ def compare(expected, found, limit: float, probabilities: bool = False) -> Diffe
             the largest value expected, when that is above 1.
         probabilities: whether the values are probabilities.
     """
+    if np.asarray(expected).dtype == np.float16:
+        limit = max(limit, 1e-3)  # its own last bit; a neural network keeps more of them
     expected = np.asarray(expected, np.float64).ravel()
     found = np.asarray(found, np.float64).ravel()
     if expected.size != found.size:
