@@ -27,6 +27,11 @@ _BLOB_RECORD = struct.Struct("<IIQQ")
 _BLOB_MAGIC = 0xDEADBEEF
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its type when it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
 class Archive:
     """One model on disk: the specification and the folder that its weights lie in.
 
@@ -73,27 +78,35 @@ class Archive:
         if self._root is None:
             return self.path
         manifest = self._inside("Manifest.json")
+        if not manifest.is_file():  # a pipe would wait forever
+            raise self.error("Manifest.json is missing or is no file")
+        if manifest.stat().st_size > 2**20:
+            raise self.error("Manifest.json is larger than 1 MiB")
         try:
-            if manifest.stat().st_size > 2**20:
-                raise self.error("Manifest.json is larger than 1 MiB")
             content = json.loads(manifest.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise self.error(f"Manifest.json cannot be read ({first_line(error)})") from error
+        try:
             item = content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
-            return self._inside(f"Data/{item}")
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-            raise self.error(f"Manifest.json cannot be read ({error})") from error
-        except (KeyError, TypeError) as error:
+        except (LookupError, TypeError) as error:
             raise self.error(f"Manifest.json does not say where the model is ({error!r})") from error
+        return self._inside(f"Data/{item}")
 
     def _inside(self, relative: str) -> Path:
         """A path in the package, symbolic links followed, that does not leave it."""
         if self._root is None:
-            raise self.error(f"it names a second file, '{relative}', but it is no package")
+            raise self.error(f"it names a second file, '{relative[:200]}', but it is no package")
         try:
             path = (self._root / relative).resolve()
+            path.is_file()  # asks the system, which knows what a name may be
         except (OSError, ValueError, RuntimeError) as error:
-            raise self.error(f"it names an impossible path, {relative!r} ({error})") from error
+            raise self.error(
+                f"it names an impossible path, {relative[:200]!r} ({first_line(error)})"
+            ) from error
         if not path.is_relative_to(self._root):
-            raise self.error(f"it points out of the package, to {relative!r}", "Do not trust this file.")
+            raise self.error(
+                f"it points out of the package, to {relative[:200]!r}", "Do not trust this file."
+            )
         return path
 
     def _parse(self, file: Path):

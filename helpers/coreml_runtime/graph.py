@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from .archive import first_line
+
 MAX_ACTIVATION_BYTES = 2 * 2**30
 """The largest tensor that one image may make on its way through a model."""
 
@@ -172,7 +174,7 @@ class Graph:
                     results = step.run(known)
                 except (RuntimeError, IndexError) as error:
                     raise self._archive.error(
-                        f"{_where(step)} cannot be computed: {_first_line(error)}"
+                        f"{_where(step)} cannot be computed: {first_line(error)}"
                     ) from error
                 known.update(zip(step.outputs, results, strict=True))
                 for name in step.releases:
@@ -223,8 +225,10 @@ class Graph:
             where = _where(step)
             try:
                 results = _dry_run(step, values)
+            except (ImportError, MemoryError):
+                raise  # no fault of the file
             except Exception as error:
-                raise self._archive.error(f"{where} cannot be computed: {_first_line(error)}") from error
+                raise self._archive.error(f"{where} cannot be computed: {first_line(error)}") from error
             if len(results) != len(step.outputs):
                 raise self._archive.error(
                     f"{where} makes {len(results)} values, the file names {len(step.outputs)}"
@@ -261,8 +265,3 @@ def _fits(shape: tuple, declared: tuple) -> bool:
     return len(shape) == len(declared) and all(
         d is None or s == d for s, d in zip(shape, declared, strict=True)
     )
-
-
-def _first_line(error: Exception) -> str:
-    """The first line of an error's text, or its type when it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

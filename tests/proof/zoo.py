@@ -1,0 +1,221 @@
+"""Fourteen networks that are not ours, by every road, in both formats: ``python -m tests.proof.zoo``.
+
+Random weights are enough, if the answers are far from uniform: batch norm gets real running
+statistics, and the last layer is scaled until the probabilities of pictures differ a lot.
+
+Each network of torchvision is converted by four roads (ONNX by both exporters, ``torch.jit.trace``,
+``torch.export``) to both formats, saved, opened by ``helpers.coreml_runtime`` and compared with PyTorch.
+A row that is there already is not made again: an interrupted run goes on where it stopped.
+"""
+
+import gc
+import json
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional as F
+
+from helpers import coreml, coreml_runtime, onnx_coreml, paths
+from helpers.quiet import quiet
+
+NETWORKS = (
+    "convnext_tiny",
+    "densenet121",
+    "efficientnet_b0",
+    "googlenet",
+    "mnasnet0_5",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "regnet_y_400mf",
+    "resnet18",
+    "resnext50_32x4d",
+    "shufflenet_v2_x1_0",
+    "squeezenet1_1",
+    # Last, because Core ML Tools writes their large fully connected layers number by number.
+    "alexnet",
+    "vgg11_bn",
+)
+ROADS = ("onnx", "onnx, older exporter", "torch.export", "torch.jit.trace")
+FORMATS = {"neural network": "13", "ML program": "15"}
+"""The two formats, with the iOS that they are made for."""
+
+SIZES = {"alexnet": 224, "vgg11_bn": 224}
+"""Height and width where 64 would not do: their last pooling can be exported for the original size only."""
+
+LABELS = [f"class {i}" for i in range(10)]
+IMAGES = 16
+LIMIT = 1e-4
+"""The largest difference of a probability in float32 that passes."""
+
+TABLE = paths.MEASURED / "zoo.json"
+
+
+def pictures(count, size=64, channels=3, seed=1):
+    """Smooth random pictures, N×C×size×size, uint8."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, channels, 6, 6, generator=generator)
+    return (F.interpolate(coarse, (size, size), mode="bicubic").clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def sharpened(model, size=64):
+    """The model with lively batch norm statistics and a decisive last layer, in evaluation mode.
+
+    Args:
+        model: takes N×3×size×size from 0 to 1, returns N×10 logits; it is changed.
+    """
+    for name, value in model.named_parameters():
+        if name.endswith("layer_scale"):  # 1e-6 would hide what a block of ConvNeXt computes
+            nn.init.uniform_(value, 0.3, 0.7)
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = None  # a plain average over the one pass below
+            nn.init.uniform_(layer.weight, 0.7, 1.3)
+            nn.init.uniform_(layer.bias, -0.3, 0.3)
+        if isinstance(layer, nn.Dropout | torchvision.ops.StochasticDepth):
+            layer.p = 0.0
+    for layer in model.modules():
+        # Many random blocks that each add as much as they get make rounding errors grow: the
+        # probabilities of two right programs in float32 would then differ by more than the limit.
+        if isinstance(layer, torchvision.models.resnet.Bottleneck):
+            nn.init.uniform_(layer.bn3.weight, 0.2, 0.5)
+        if isinstance(layer, torchvision.models.mobilenetv2.InvertedResidual) and layer.use_res_connect:
+            nn.init.uniform_(layer.conv[-1].weight, 0.2, 0.5)
+    images = pictures(16, size) / 255
+    with torch.no_grad():
+        model.train()(images)
+        logits = model.eval()(images)
+        last = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+        factor = 2.5 / (logits - logits.mean(0)).std()
+        last.weight.mul_(factor)
+        last.bias.copy_(factor * (last.bias - logits.mean(0)))
+    return model
+
+
+def make(name):
+    """A network of torchvision with random weights, always the same ones."""
+    torch.manual_seed(0)
+    options = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
+    network = getattr(torchvision.models, name)(weights=None, num_classes=len(LABELS), **options)
+    return sharpened(network, SIZES.get(name, 64))
+
+
+def convert(network, size, road, kind, folder):
+    """Convert a network of logits to one format by one road, without the road's own proof.
+
+    Returns:
+        The path of the saved model.
+    """
+    target = FORMATS[kind]
+    if road.startswith("onnx"):
+        file = folder / "network.onnx"
+        classifier = nn.Sequential(network, nn.Softmax(1)).eval()
+        newer = {"external_data": False} if road == "onnx" else {}
+        with quiet():
+            torch.onnx.export(
+                classifier,
+                (torch.rand(1, 3, size, size),),
+                str(file),
+                input_names=["image"],
+                output_names=["probs"],
+                dynamo=road == "onnx",
+                **newer,
+            )
+        model = onnx_coreml.convert(
+            file,
+            mode="classifier",
+            image_input_names=["image"],
+            preprocessing_args={"image_scale": 1 / 255},
+            class_labels=LABELS,
+            minimum_ios_deployment_target=target,
+            verify=False,
+        )
+    else:
+        model = coreml.from_torch(
+            network,
+            shape=(1, 3, size, size),
+            class_labels=LABELS,
+            exporter=road.removeprefix("torch.").removeprefix("jit."),
+            minimum_ios_deployment_target=target,
+            verify=False,
+        )
+    suffix = ".mlmodel" if kind == "neural network" else ".mlpackage"
+    return coreml.save(model, folder / f"network{suffix}")
+
+
+def prove(network, images, road, kind):
+    """One row of the table.
+
+    Args:
+        network: takes N×3×height×width from 0 to 1, returns N×10 logits.
+        images: N×3×height×width, uint8.
+        road, kind: of ``ROADS`` and ``FORMATS``.
+
+    Returns:
+        ``outcome``: "agrees", "differs" or "refused"; ``difference``: the largest one of all
+        probabilities; ``float16`` and ``labels16``: the same with every result rounded to float16, and
+        how many labels stay; or ``reason``: why Core ML Tools refuses it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = convert(network, images.shape[-1], road, kind, Path(folder))
+        except Exception as error:  # coremltools raises many kinds
+            return {"outcome": "refused", "reason": str(error).strip().splitlines()[0][:200]}
+        found = coreml_runtime.load(path).probs(images)
+        rounded = coreml_runtime.load(path, precision="float16").probs(images)
+    with torch.no_grad():
+        expected = network(images / 255).softmax(1)
+    difference = float((found - expected).abs().max())
+    return {
+        "outcome": "agrees" if difference <= LIMIT else "differs",
+        "difference": difference,
+        "float16": float((rounded - expected).abs().max()),
+        "labels16": int((rounded.argmax(1) == expected.argmax(1)).sum()),
+        "sharpness": float(expected.max(1).values.mean()),
+    }
+
+
+def read_table() -> dict:
+    """What was measured before with the same versions, else an empty table."""
+    versions = {name: version(name) for name in ("torch", "torchvision", "coremltools", "onnx2coreml")}
+    empty = {"versions": versions, "images": IMAGES, "limit": LIMIT, "rows": {}}
+    if not TABLE.exists():
+        return empty
+    table = json.loads(TABLE.read_text(encoding="utf-8"))
+    return table if table["versions"] == versions and table["images"] == IMAGES else empty
+
+
+def write_table(table) -> None:
+    with paths.replacing(TABLE) as temporary:
+        temporary.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    table, rows = read_table(), 0
+    for name in NETWORKS:
+        network = None
+        for road in ROADS:
+            for kind in FORMATS:
+                key = f"{name}, {road}, {kind}"
+                if key not in table["rows"]:
+                    network = make(name) if network is None else network
+                    size = SIZES.get(name, 64)
+                    row = prove(network, pictures(IMAGES, size, seed=3), road, kind)
+                    table["rows"][key] = {"network": name, "size": size, "road": road, "format": kind} | row
+                    write_table(table)
+                    gc.collect()
+                rows += 1
+                row = table["rows"][key]
+                result = row.get("reason") or f"{row['difference']:.1e}, float16 {row['float16']:.1e}"
+                print(f"{rows:4} {key}: {row['outcome']}, {result}", flush=True)
+    outcomes = [row["outcome"] for row in table["rows"].values()]
+    print(", ".join(f"{outcomes.count(kind)} {kind}" for kind in ("agrees", "refused", "differs")))
+    return 1 if "differs" in outcomes else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
