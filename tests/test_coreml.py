@@ -224,6 +224,7 @@ def test_a_smaller_file_is_small_and_means_what_it_says(
 
     images = drawings.test_images[:50]
     assert 0 < differences(path, files[target], images) < limit
+    assert said["scale"] == pytest.approx(1 / 255, rel=1e-3)
     if how == "float16":
         return
     # Core ML Tools unpacks the weights itself: the runtime has to see the same ones.
@@ -250,6 +251,23 @@ def test_biases_and_the_statistics_of_batch_norm_keep_all_their_bits(files):
         elif kind in ("convolution", "innerProduct") and getattr(layer, kind).hasBias:
             assert getattr(layer, kind).bias.floatValue
     assert {"batchnorm", "convolution", "innerProduct"} <= kinds
+
+
+def test_the_newest_compressed_weights_are_told_apart_too(sharp_model, drawings, tmp_path):
+    """From iOS 18 on the file stores them in another way."""
+    model = coreml.from_torch(
+        sharp_model, class_labels=CLASSES, exporter="trace", minimum_ios_deployment_target="18", verify=False
+    )
+    plain = coreml.save(model, tmp_path / "plain.mlpackage")
+    for how, stored in (
+        ("int8", "8-bit numbers"),
+        ("palette4", "4-bit palette"),
+        ("pruned", "without its zeros"),
+    ):
+        path = coreml.save(coreml.compress(model, how), tmp_path / f"{how}.mlpackage")
+        assert coreml.describe(path)["stored"][0] == stored
+        assert coreml.size(path) < coreml.size(plain) * 0.7
+        assert 0 < differences(path, plain, drawings.test_images[:20]) < 0.999
 
 
 def test_what_cannot_be_compressed_is_refused(files):

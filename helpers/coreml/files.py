@@ -132,7 +132,7 @@ def describe(model) -> dict:
         * ``inputs`` and ``outputs``: name → type; ``texts``: name → what the metadata says about it,
         * ``labels``, for a classifier,
         * ``scale`` and ``bias``, for an image input: what the file does to each 0–255 pixel before the
-          network sees it, the bias in the order red, green, blue,
+          network sees it, the bias in the order red, green, blue (one number for grey),
         * ``stored``: how the weights are stored, the most frequent first, e.g. ``["float16"]``,
         * ``computed``: the number types of the results inside (ML programs),
         * ``operations``: kind → how many,
@@ -163,7 +163,7 @@ def describe(model) -> dict:
     if program:
         found |= _read_program(spec.mlProgram, found["inputs"])
     elif network:
-        found |= _read_network(getattr(spec, kind))
+        found |= _read_network(getattr(spec, kind), found["inputs"])
     return found
 
 
@@ -190,7 +190,8 @@ def _read_program(program, inputs) -> dict:
     constants = {op.outputs[0].name: op.attributes["val"] for op in operations if op.type == "const"}
     images = {name for name, kind in inputs.items() if kind.startswith("image")}
     if images:
-        found |= {"scale": 1.0, "bias": [0.0, 0.0, 0.0]}
+        grey = all("greyscale" in inputs[name] for name in images)
+        found |= {"scale": 1.0, "bias": [0.0] * (1 if grey else 3)}
     for operation in operations:
         used = {name: inside.arguments[0] for name, inside in operation.inputs.items() if inside.arguments}
         out = operation.outputs[0]
@@ -209,7 +210,6 @@ def _read_program(program, inputs) -> dict:
             found["scale"] = _numbers(used["y"], constants)[0]
         elif "__biased__" in out.name and operation.type == "add":
             bias = _numbers(used["y"], constants)
-            bias = bias * 3 if len(bias) == 1 else bias
             found["bias"] = bias[::-1] if any("BGR" in inputs[name] for name in images) else bias
     kinds = collections.Counter(
         operation.type
@@ -221,7 +221,7 @@ def _read_program(program, inputs) -> dict:
     return found | {"operations": dict(kinds.most_common())}
 
 
-def _read_network(network) -> dict:
+def _read_network(network, inputs) -> dict:
     """Labels, preprocessing, weights and layers of a neural network."""
     found, stored = {}, collections.Counter()
     if network.DESCRIPTOR.name == "NeuralNetworkClassifier":
@@ -231,7 +231,9 @@ def _read_network(network) -> dict:
         if step.HasField("scaler"):
             scaler = step.scaler
             found["scale"] = scaler.channelScale
-            found["bias"] = [scaler.redBias, scaler.greenBias, scaler.blueBias]
+            grey = any("greyscale" in kind for kind in inputs.values())
+            colours = [scaler.redBias, scaler.greenBias, scaler.blueBias]
+            found["bias"] = [scaler.grayBias] if grey else colours
     for layer in network.layers:
         for weights in _all_weights(getattr(layer, layer.WhichOneof("layer"))):
             stored.update(_weights_name(weights))
@@ -282,25 +284,33 @@ def _count(output) -> int:
 
 def _compressed_name(operation, used, constants) -> str:
     """How a compressed weight is stored, in words."""
-    if "lut_to" in operation.type:
-        if "lut" in operation.attributes:  # iOS 16 and 17: one table
-            entries = operation.attributes["lut"].type.tensorType.dimensions[0].constant.size
-            return f"{entries.bit_length() - 1}-bit palette"
-        return "palette"
-    if "sparse" in operation.type:
+
+    def stored(name):
+        """What the operation reads: an attribute up to iOS 17, an argument from iOS 18 on."""
+        if name in operation.attributes:
+            return operation.attributes[name]
+        return _value(used[name], constants) if name in used else None
+
+    lut, kind = stored("lut"), operation.type
+    if lut is not None:
+        if "lut" in operation.attributes:  # a list of 2^bits values; the indices are packed bytes
+            return f"{lut.type.tensorType.dimensions[0].constant.size.bit_length() - 1}-bit palette"
+        indices = stored("indices") or stored("indices_nonzero_data")
+        return f"{_number_type(indices).lstrip('uint')}-bit palette" if indices else "palette"
+    if "sparse" in kind:
         return "without its zeros"
-    if "quantize" in operation.type or "shift_scale" in operation.type:
-        data = operation.attributes.get("quantized_data") if operation.attributes else None
-        if data is None and "data" in used:
-            data = constants.get(used["data"].name)
-        name = "" if data is None else _number_type(data)
-        return f"{name.lstrip('uint') or '8'}-bit numbers"
-    return operation.type
+    data = stored("quantized_data") or stored("data")
+    return f"{_number_type(data).lstrip('uint')}-bit numbers" if data else kind
+
+
+def _value(argument, constants):
+    """What an operation's argument stands for, written beside it or in a constant of its own."""
+    return constants.get(argument.name) if argument.name else argument.value
 
 
 def _numbers(argument, constants) -> list[float]:
     """A small constant's values, whatever number type they have."""
-    value = constants[argument.name] if argument.name else argument.value
+    value = _value(argument, constants)
     tensor = value.immediateValue.tensor
     if tensor.HasField("bytes"):
         import numpy as np
@@ -311,7 +321,7 @@ def _numbers(argument, constants) -> list[float]:
 
 def _list_values(argument, constants) -> list:
     """The class labels: texts, or whole numbers."""
-    value = constants[argument.name] if argument.name else argument.value
+    value = _value(argument, constants)
     labels = []
     for item in value.immediateValue.list.values:
         tensor = item.immediateValue.tensor

@@ -165,7 +165,10 @@ def _pixels(scale: float, bias: list) -> str:
     """What happens to a pixel, as a formula."""
     near = round(1 / scale) if scale else 0
     exact = f" (1/{near})" if near > 1 and abs(scale * near - 1) < 1e-3 else ""
-    added = f", plus ({', '.join(f'{number:.4g}' for number in bias)})" if any(bias) else ""
+    added = ""
+    if any(bias):
+        added = f", plus {', '.join(f'{number:.4g}' for number in bias)}"
+        added += " for red, green, blue" if len(bias) == 3 else ""
     if scale == 1 and not added:
         return "0 to 255, as it is"
     return f"0 to 255, times {scale:.6g}{exact}{added}"
