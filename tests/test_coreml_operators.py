@@ -221,9 +221,11 @@ CASES = {
         X[:, 1:3, 2:5],
     ),
     "depth_to_space": (
-        lambda x: mb.depth_to_space(x=x, block_size=2),
-        # the block's place is the slower part of the channel number
-        F.pixel_shuffle(X.reshape(1, 4, 1, 6, 5).flatten(1, 2), 2),
+        lambda x: mb.depth_to_space(x=mb.concat(values=[x, mb.mul(x=x, y=2.0)], axis=1), block_size=2),
+        # The block's place is the slower part of the channel number; torch's shuffle takes it as the faster.
+        F.pixel_shuffle(
+            torch.cat([X, 2 * X], 1).reshape(1, 4, 2, 6, 5).transpose(1, 2).reshape(1, 8, 6, 5), 2
+        ),
     ),
     "space_to_depth": (
         lambda x: mb.space_to_depth(x=block(x), block_size=2),
