@@ -20,6 +20,7 @@ NOTEBOOKS = {
     "02_save_and_load": "save and load both ways, safely",
     "03_export_to_onnx": "leave Python: export, read the graph, prove the numbers",
     "04_convert_to_coreml": "arrive at Core ML, and prove it without a Mac",
+    "05_into_an_ios_app": "put the model into an app, with a proof that travels",
 }
 """Every notebook, in order, and what it is for in a few words."""
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 import torch
 import tree_sitter
 import tree_sitter_swift
+import yaml
 from PIL import Image, ImageOps
 
 from helpers import coreml, coreml_runtime, ios_app, paths, photos
@@ -752,3 +754,39 @@ def test_the_tree_shows_every_file_once(project):
             assert drawn.count(f" {Path(name).name} ") == 1 or Path(name).name == "Contents.json", name
     with pytest.raises(FileNotFoundError, match="Run write_app first"):
         ios_app.tree(project / "nothing")
+
+
+# -- the workflow ------------------------------------------------------------------------------------
+
+
+def test_the_workflow_for_a_mac_asks_for_what_is_there():
+    """It cannot run here. But the notebooks, the project and the scheme that it names exist."""
+    workflow = yaml.safe_load((paths.ROOT / ".github/workflows/ios.yml").read_text(encoding="utf-8"))
+    commands = "\n".join(step.get("run", "") for step in workflow["jobs"]["mac"]["steps"])
+    (numbers,) = re.findall(r"helpers\.run ([\d ]+)$", commands, re.M)
+    notebooks = [next(paths.ROOT.glob(f"notebooks/{number}_*.ipynb")) for number in numbers.split()]
+    (project, scheme) = re.findall(r"-project artifacts/(\S+) -scheme (\S+)", commands)[0]
+    assert project == f"{scheme}/{scheme}.xcodeproj"
+    assert f'paths.artifacts_dir() / "{scheme}"' in notebooks[-1].read_text(encoding="utf-8").replace(
+        '\\"', '"'
+    )
+    assert (paths.ROOT / ".ci/run").exists()
+
+
+def test_the_workflow_finds_a_simulator_in_apple_s_list():
+    """Its pattern, put to a list as ``xcrun simctl list devices available`` prints it."""
+    source = (paths.ROOT / ".github/workflows/ios.yml").read_text(encoding="utf-8")
+    first, second = re.findall(r"grep (?:-m1 )?-oE '([^']+)'", source)
+    listed = (
+        "== Devices ==\n-- iOS 18.5 --\n"
+        "    iPad Air 11-inch (M3) (5A9B1C7E-0000-4000-8000-000000000001) (Shutdown) \n"
+        "    iPhone 16 Pro (5A9B1C7E-0000-4000-8000-000000000002) (Shutdown) \n"
+        "    iPhone SE (3rd generation) (5A9B1C7E-0000-4000-8000-000000000003) (Shutdown) \n"
+    )
+    found = subprocess.run(
+        ["bash", "-c", f"grep -m1 -oE '{first}' | grep -oE '{second}'"],
+        input=listed,
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.strip() == "5A9B1C7E-0000-4000-8000-000000000002"
