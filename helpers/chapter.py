@@ -21,6 +21,7 @@ NOTEBOOKS = {
     "03_export_to_onnx": "leave Python: export, read the graph, prove the numbers",
     "04_convert_to_coreml": "arrive at Core ML, and prove it without a Mac",
     "05_into_an_ios_app": "put the model into an app, with a proof that travels",
+    "06_why_80_becomes_60": "take a failure apart, measure it, repair it",
 }
 """Every notebook, in order, and what it is for in a few words."""
 
