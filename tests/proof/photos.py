@@ -1,11 +1,12 @@
 """What real photos cost, cause by cause, and what the repairs bring: ``helpers/measured/photos.json``.
 
-    CHAPTER_PHOTOS=/path/to/photos python -m tests.proof.photos
+    CHAPTER_PHOTOS=/path/to/photos python -m tests.proof.photos [part of the table …]
 
 The photos lie in one folder per class. They need no licence to be counted, and
 nothing but counts is written. Without the variable the table stays as it is.
 """
 
+import copy
 import json
 import os
 import sys
@@ -33,66 +34,88 @@ def right(model, images, labels, **arguments) -> torch.Tensor:
     return answers.predictions == answers.labels
 
 
-def wrong_files(network) -> dict:
+def measure_files(folder, plain, camera_file) -> dict:
     """The same network, converted with one mistake each."""
+    network = checkpoints.load_checkpoint()[0]
+    without = copy.deepcopy(network)
+    without.normalise = torch.nn.Identity()
     swapped = {"image_scale": 1 / 255, "is_bgr": True}
-    return {
-        "pixels from 0 to 255": photos.to_coreml(network, "scale.mlmodel", preprocessing_args=None),
+    wrong = {
+        "the chapter's call": photos.to_coreml(network, "scale.mlmodel", preprocessing_args=None),
         "red and blue swapped": photos.to_coreml(network, "swapped.mlmodel", preprocessing_args=swapped),
+        "not normalised": photos.to_coreml(without, "bare.mlmodel"),
     }
-
-
-def measure(folder) -> dict:
-    data = load_cifar10(drawings=False)
-    assert data.source == "CIFAR-10", "these numbers need CIFAR-10 itself"
-    network, repaired = checkpoints.load_checkpoint()[0], checkpoints.load_camera()[0]
-    plain, better = photos.to_coreml(network, "plain.mlmodel"), photos.to_coreml(repaired, "camera.mlmodel")
-
     small = photos.load_photos(folder)
-    labels = small.labels
-    best = right(plain, small.images, labels)
-    table = {"photos": len(labels), "plain": entry(best)}
-    files = wrong_files(network)
-    table["files"] = {name: entry(right(path, small.images, labels), best) for name, path in files.items()}
-    table["shapes"] = {}
+    best = right(plain, small.images, small.labels)
+    rows = {name: entry(right(path, small.images, small.labels), best) for name, path in wrong.items()}
+    return {"photos": len(best), "files": rows}
+
+
+def measure_shapes(folder, plain, camera_file) -> dict:
+    """Three crops and three ways to leave pixels out."""
+    best, rows = None, {}
     for crop in photos.CROPS:
         for resize in photos.RESIZES:
-            images = photos.load_photos(folder, crop, resize).images
-            table["shapes"][f"{crop}, {resize}"] = entry(right(plain, images, labels), best)
-        print(crop, flush=True)
+            small = photos.load_photos(folder, crop, resize)
+            answers = right(plain, small.images, small.labels)
+            best = answers if best is None else best
+            rows[f"{crop}, {resize}"] = entry(answers, best)
+    return {"shapes": rows}
 
-    large = photos.load_photos(folder, size=128).images
-    pipelines = {
+
+def pipelines(plain, camera_file) -> dict:
+    return {
         "plain network": {"model": plain},
-        "camera network": {"model": better},
-        "camera network, several views": {"model": better, "several_views": True},
+        "camera network": {"model": camera_file},
+        "camera network, several views": {"model": camera_file, "several_views": True},
         "plain network, several views": {"model": plain, "several_views": True},
     }
-    clean = {name: right(images=large, labels=labels, **how) for name, how in pipelines.items()}
-    table["clean"] = {name: entry(answers, clean["plain network"]) for name, answers in clean.items()}
-    table["faults"], faulty = {}, {name: [] for name in pipelines}
+
+
+def measure_faults(folder, plain, camera_file) -> dict:
+    """The nine faults, done to squares of 128×128 before they become 32×32, and what the repairs bring."""
+    loaded, roads = photos.load_photos(folder, size=128), pipelines(plain, camera_file)
+    given = {"labels": loaded.labels}
+    clean = {name: right(images=loaded.images, **given, **road) for name, road in roads.items()}
+    curves, faulty = {}, {name: [] for name in roads}
     for fault, what in camera.FAULTS.items():
         rows = {name: [] for name in ("plain network", "camera network")}
         for place, strength in enumerate(what.strengths):
-            images = camera.on_pixels(what.apply, large, strength)
-            for name in pipelines if place == MIDDLE else rows:
-                answers = right(images=images, labels=labels, **pipelines[name])
+            images = camera.on_pixels(what.apply, loaded.images, strength)
+            for name in roads if place == MIDDLE else rows:
+                answers = right(images=images, **given, **roads[name])
                 if name in rows:
                     rows[name].append(entry(answers))
                 if place == MIDDLE:
                     faulty[name].append(answers)
-        table["faults"][fault] = {"strengths": what.strengths, "unit": what.unit} | rows
+        curves[fault] = {"strengths": what.strengths, "unit": what.unit} | rows
         print(fault, flush=True)
-    table["under_faults"] = summary(faulty)
     kept = [place for place, what in enumerate(camera.FAULTS.values()) if not what.trained]
-    table["under_faults_not_trained"] = summary({k: [v[i] for i in kept] for k, v in faulty.items()})
-
-    test = {
-        name: right(images=data.test_images, labels=data.test_labels, **how)
-        for name, how in pipelines.items()
+    return {
+        "clean": {name: entry(answers, clean["plain network"]) for name, answers in clean.items()},
+        "faults": curves,
+        "under_faults": summary(faulty),
+        "under_faults_not_trained": summary({k: [v[i] for i in kept] for k, v in faulty.items()}),
     }
-    table["test_images"] = {name: entry(answers, test["plain network"]) for name, answers in test.items()}
-    return table
+
+
+def measure_test_images(folder, plain, camera_file) -> dict:
+    """What the repairs cost on CIFAR-10's own test images."""
+    data = load_cifar10(drawings=False)
+    assert data.source == "CIFAR-10", "these numbers need CIFAR-10 itself"
+    answers = {
+        name: right(images=data.test_images, labels=data.test_labels, **road)
+        for name, road in pipelines(plain, camera_file).items()
+    }
+    return {"test_images": {name: entry(rows, answers["plain network"]) for name, rows in answers.items()}}
+
+
+PARTS = {
+    "files": measure_files,
+    "shapes": measure_shapes,
+    "faults": measure_faults,
+    "test_images": measure_test_images,
+}
 
 
 def summary(answers: dict) -> dict:
@@ -111,7 +134,16 @@ def main() -> int:
     if not folder:
         print("CHAPTER_PHOTOS is not set: helpers/measured/photos.json stays as it is.")
         return 0
-    table = measure(folder)
+    chosen = sys.argv[1:] or list(PARTS)
+    if unknown := set(chosen) - set(PARTS):
+        print(f"There is no part {', '.join(unknown)}. The parts are {', '.join(PARTS)}.")
+        return 2
+    table = json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else {}
+    plain = photos.to_coreml(checkpoints.load_checkpoint()[0], "plain.mlmodel")
+    camera_file = photos.to_coreml(checkpoints.load_camera()[0], "camera.mlmodel")
+    for part in chosen:
+        print(part, flush=True)
+        table |= PARTS[part](folder, plain, camera_file)
     with paths.replacing(TABLE) as temporary:
         temporary.write_text(json.dumps(table, indent=1), encoding="utf-8")
     gained = table["under_faults"]["camera network, several views"]["gain"]
