@@ -24,7 +24,7 @@ from helpers import coreml_runtime
 from helpers.coreml_runtime import graph
 from helpers.model import AlexNet
 from helpers.quiet import coremltools
-from tests.proof import zoo
+from tests.proof import fuzz, speed, zoo
 from tests.proof.zoo import pictures, sharpened
 
 ct = coremltools()
@@ -142,6 +142,19 @@ def test_torchvision_networks_give_the_probabilities_of_pytorch(name, road, kind
     assert row["outcome"] == "agrees", row
     assert row["difference"] < 1e-4 < row["float16"]
     assert row["sharpness"] > 0.4
+
+
+def test_the_committed_tables_hold():
+    """What the long proofs wrote: no network differs, no damaged file broke the reader, and the speed."""
+    rows = json.loads(zoo.TABLE.read_text())["rows"]
+    assert all(row["difference"] <= zoo.LIMIT for row in rows.values() if row["outcome"] != "refused")
+    assert all(row["reason"] for row in rows.values() if row["outcome"] == "refused")
+    found = json.loads(fuzz.TABLE.read_text())
+    assert set(found["answers"]) == {"opened", "ValueError", "FileNotFoundError"}
+    assert found["inputs"] >= fuzz.INPUTS
+    assert found["largest_memory_mib"] < found["memory_limit_mib"]
+    formats = json.loads(speed.TABLE.read_text())["formats"]
+    assert all(row["ratio"] >= speed.LEAST for row in formats.values())
 
 
 def test_float16_is_a_little_off_and_not_more(alexnet, saved):
