@@ -3,6 +3,8 @@ import SwiftUI
 /// The most probable class, or "not sure", and below it the best answers with their probabilities.
 struct AnswersView: View {
     @ObservedObject var recognition: Recognition
+    /// Without a camera there is nothing to look at before a photo is chosen.
+    let hasPicture: Bool
 
     var body: some View {
         VStack(alignment: .leading, spacing: 12) {
@@ -18,7 +20,8 @@ struct AnswersView: View {
 
     private var headline: Text {
         guard let best = recognition.answers.first else {
-            return recognition.failed ? Text("The model gave no answer.") : Text("Looking …")
+            if recognition.failed { return Text("The model gave no answer.") }
+            return hasPicture ? Text("Looking …") : Text("No picture yet")
         }
         return best.probability < recognition.threshold ? Text("Not sure") : Text(verbatim: best.name)
     }

@@ -27,7 +27,7 @@ struct ContentView: View {
                 layout {
                     PictureView(camera: camera, recognition: recognition)
                     VStack(alignment: .leading, spacing: 20) {
-                        AnswersView(recognition: recognition)
+                        AnswersView(recognition: recognition, hasPicture: hasPicture)
                         fitting
                     }
                     .frame(maxWidth: .infinity, alignment: .leading)
@@ -49,6 +49,10 @@ struct ContentView: View {
         .alert("This photo cannot be opened.", isPresented: $photoFailed) {
             Button("OK") { photoFailed = false }
         }
+    }
+
+    private var hasPicture: Bool {
+        recognition.photo != nil || camera.state == .running
     }
 
     /// Side by side on a phone that is held sideways, else one above the other.
