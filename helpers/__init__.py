@@ -17,6 +17,7 @@ model              AlexNet for 32×32 images, its normalisation inside
 checkpoints        the two ways to save and load, and the one that ships
 processes          several processes that train one network (torchrun)
 training           Recipe, fit(), evaluate(), History
+camera_network     makes the second checkpoint, for photos from a camera
 runs               experiments: kept, loaded, compared
 calibration        what a probability is worth: temperature, threshold
 onnx_export        PyTorch → ONNX, with the proof that the numbers agree

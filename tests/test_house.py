@@ -24,6 +24,7 @@ ORDER = [
     "checkpoints",
     "processes",
     "training",
+    "camera_network",
     "runs",
     "calibration",
     "onnx_export",

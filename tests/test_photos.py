@@ -346,8 +346,28 @@ def test_the_camera_network_that_ships_is_the_one_that_its_recipe_makes():
     expected = dataclasses.asdict(Recipe.camera())
     assert card["recipe"] == {name: expected[name] for name in card["recipe"]}
     shipped = checkpoints.load_checkpoint()[1]
-    assert shipped["test_accuracy"] - card["test_accuracy"] <= 0.01
+    assert shipped["test_accuracy"] - card["test_accuracy"] <= 0.01, "run: python -m helpers.camera_network"
+    found = checkpoints.on_drawings(network)
+    assert found["loss"] == pytest.approx(card["on_drawings"]["loss"], abs=1e-3)
     assert not network.training
+
+
+def test_the_camera_network_is_the_shipped_one_trained_further(drawings, tmp_path):
+    import dataclasses
+
+    from helpers import camera_network, checkpoints
+    from helpers.training import Recipe
+
+    recipe = dataclasses.replace(Recipe.camera(), epochs=1, learning_rate=1e-5)
+    with pytest.raises(ValueError, match="trained on CIFAR-10, and this is drawings"):
+        camera_network.train(drawings, tmp_path / "camera.pth", recipe)
+    as_photos = dataclasses.replace(drawings, source="CIFAR-10")
+    card = camera_network.train(as_photos, tmp_path / "camera.pth", recipe)
+    made, read = checkpoints.load_checkpoint(tmp_path / "camera.pth")
+    assert read == card and card["recipe"]["augment"] == "camera"
+    before = checkpoints.load_checkpoint()[0].classifier[-1].weight
+    step = (made.classifier[-1].weight - before).abs().max().item()
+    assert 0 < step < 1e-2, "a small step away from the shipped network"
 
 
 def test_the_measured_table_holds_what_the_project_promises():
