@@ -125,6 +125,31 @@ def test_a_trace_that_lost_a_branch_is_caught():
         assert coreml.from_torch(model, **options, verify=False) is not None
 
 
+class Shuffles(torch.nn.Module):
+    """Reads its input's sizes, as many networks do."""
+
+    def forward(self, image):
+        n, c, h, w = image.size()
+        return image.view(n, c, h // 2, 2, w).transpose(2, 3).contiguous().view(n, c * h, w)
+
+
+@pytest.mark.parametrize("exporter", ["trace", "export"])
+def test_a_model_that_reads_sizes_converts(exporter):
+    coreml.from_torch(Shuffles().eval(), shape=(1, 3, 4, 4), exporter=exporter)
+
+
+class Svd(torch.nn.Module):
+    def forward(self, image):
+        return torch.linalg.svdvals(image)
+
+
+def test_an_operator_that_core_ml_does_not_have_is_an_error_of_ours():
+    with pytest.raises(
+        coreml.ConversionError, match=r"cannot convert this Svd with exporter='export' for iOS 15"
+    ):
+        coreml.from_torch(Svd().eval(), shape=(1, 3, 4, 4))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
