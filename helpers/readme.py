@@ -4,6 +4,7 @@ A table stands between ``<!-- NAME -->`` and ``<!-- end NAME -->`` and is writte
 by the function of that name below. Nothing between the two is typed by hand.
 """
 
+import json
 import re
 
 import nbformat
@@ -70,7 +71,81 @@ def the_bench() -> str:
     return "\n\n".join([where, *(_table(head, rows) for head, rows in bench.tables(results))])
 
 
-TABLES = {"map": the_map, "numbers": the_numbers, "bench": the_bench}
+def _shipped(name: str) -> dict:
+    """A table that `make proof` wrote."""
+    return json.loads((paths.MEASURED / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def the_proofs() -> str:
+    """What `make proof` proves at length, one line each."""
+    zoo, nodes, fuzz, speed = (_shipped(name) for name in ("zoo", "onnx_nodes", "fuzz", "runtime"))
+    found = list(zoo["rows"].values())
+    agree = [row for row in found if row["outcome"] == "agrees"]
+    networks = len({row["network"] for row in found})
+    roads = len({row["road"] for row in found})
+    furthest = max(row["difference"] for row in agree)
+    files = (
+        f"{len(agree)} of {len(found)} files ({networks} networks, {roads} roads, both formats): "
+        f"largest difference {furthest:.0e}"
+    )
+    if len(agree) < len(found):
+        files += f"; the other {len(found) - len(agree)} are refused by name"
+    rows = [["torchvision's networks, random weights, 32 bits", files]]
+    for name, one in nodes["formats"].items():
+        refused = sum(one["refused"].values())
+        result = f"{one['passed']} of {one['tests']} give the expected output, {refused} are refused with a reason, {len(one['failed'])} give a wrong one"
+        rows.append([f"the official tests of the ONNX operators, as {name}", result])
+    rows.append(
+        [
+            "damaged and forged Core ML files",
+            f"{fuzz['inputs']:,} files, each opened or refused with a named error; at most {fuzz['largest_memory_mb']:,} MB",
+        ]
+    )
+    for name, one in speed["formats"].items():
+        rows.append(
+            [
+                f"speed on batches, {name}",
+                f"{one['ratio']:.2f} of ONNX Runtime's ({one['lowest']:.2f} to {one['highest']:.2f}, {speed['threads']} thread)",
+            ]
+        )
+    return _table(["proof", "result"], rows)
+
+
+def the_photos() -> str:
+    """What each road costs on real photos, and what the repair gives back."""
+    measured = _shipped("photos")
+
+    def row(name, one):
+        accuracy = f"{one['value']:.1%} ({one['low']:.1%} to {one['high']:.1%})"
+        gain = one["gain"]
+        difference = f"{100 * gain['value']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})"
+        return [name, accuracy, "" if gain["low"] == gain["high"] else difference]
+
+    shapes, files, clean, spoilt, test = (
+        measured[name] for name in ("shapes", "files", "clean", "under_faults", "test_images")
+    )
+    best = "camera network, several views"
+    rows = [
+        row("photos, the shipped network", clean["plain network"]),
+        *(row(f"… {name}", one) for name, one in files.items()),
+        row("… made small by leaving pixels out (nearest)", shapes["centre crop, nearest"]),
+        row("… with bars (letterbox)", shapes["letterbox, antialiased"]),
+        row("photos, the repaired road", clean[best]),
+        row("photos with faults of a camera, the shipped network", spoilt["plain network"]),
+        row("photos with faults of a camera, the repaired road", spoilt[best]),
+        row("test images, the shipped network", test["plain network"]),
+        row("test images, the repaired road", test[best]),
+    ]
+    return _table(["pictures and road", "right (95 % interval)", "difference in points"], rows)
+
+
+TABLES = {
+    "map": the_map,
+    "numbers": the_numbers,
+    "proofs": the_proofs,
+    "photos": the_photos,
+    "bench": the_bench,
+}
 
 
 def filled(text: str) -> str:
