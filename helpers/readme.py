@@ -93,12 +93,12 @@ def the_proofs() -> str:
     rows = [["torchvision's networks, random weights, 32 bits", files]]
     for name, one in nodes["formats"].items():
         refused = sum(one["refused"].values())
-        result = f"{one['passed']} of {one['tests']} give the expected output, {refused} are refused with a reason, {len(one['failed'])} give a wrong one"
+        result = f"{one['passed']} of {one['tests']} give the expected output, {refused} are refused with a reason, {one['failed']} give a wrong one"
         rows.append([f"the official tests of the ONNX operators, as {name}", result])
     rows.append(
         [
             "damaged and forged Core ML files",
-            f"{fuzz['inputs']:,} files, each opened or refused with a named error; at most {fuzz['largest_memory_mb']:,} MB",
+            f"{fuzz['inputs']:,} files, each opened or refused with a named error; at most {fuzz['largest_memory_mib']:.0f} MiB of memory taken",
         ]
     )
     for name, one in speed["formats"].items():
