@@ -374,8 +374,8 @@ def measured(section: str) -> dict[str, tuple[Interval, Interval]]:
     ``tests/proof/photos.py`` wrote the numbers; the photos themselves are not part of the project.
 
     Args:
-        section: ``"files"``, ``"shapes"``, ``"clean"``, ``"under_faults"``, ``"under_faults_not_trained"`` or
-            ``"test_images"``.
+        section: ``"files"``, ``"shapes"``, ``"clean"``, ``"cost_of_faults"`` (against the photos as they are),
+            ``"under_faults"``, ``"under_faults_not_trained"`` or ``"test_images"``.
     """
     table = json.loads((paths.MEASURED / "photos.json").read_text(encoding="utf-8"))
     rows = {name: dict(row) for name, row in table[section].items()}

@@ -147,6 +147,7 @@ def test_torchvision_networks_give_the_probabilities_of_pytorch(name, road, kind
 def test_the_committed_tables_hold():
     """What the long proofs wrote: no network differs, no damaged file broke the reader, and the speed."""
     rows = json.loads(zoo.TABLE.read_text())["rows"]
+    assert len(rows) == len(zoo.NETWORKS) * len(zoo.ROADS) * len(zoo.FORMATS)
     assert all(row["difference"] <= zoo.LIMIT for row in rows.values() if row["outcome"] != "refused")
     assert all(row["reason"] for row in rows.values() if row["outcome"] == "refused")
     found = json.loads(fuzz.TABLE.read_text())

@@ -91,9 +91,13 @@ def measure_faults(folder, plain, camera_file) -> dict:
         curves[fault] = {"strengths": what.strengths, "unit": what.unit} | rows
         print(fault, flush=True)
     kept = [place for place, what in enumerate(camera.FAULTS.values()) if not what.trained]
+    spoilt = torch.stack(faulty["plain network"], 1)
+    whole = clean["plain network"][:, None].expand_as(spoilt)
+    cost = summary(faulty)["plain network"] | {"gain": asdict(gain(whole, spoilt))}
     return {
         "clean": {name: entry(answers, clean["plain network"]) for name, answers in clean.items()},
         "faults": curves,
+        "cost_of_faults": {"plain network": cost},
         "under_faults": summary(faulty),
         "under_faults_not_trained": summary({k: [v[i] for i in kept] for k, v in faulty.items()}),
     }
