@@ -108,7 +108,40 @@ def the_proofs() -> str:
                 f"{one['ratio']:.2f} of ONNX Runtime's ({one['lowest']:.2f} to {one['highest']:.2f}, {speed['threads']} thread)",
             ]
         )
-    return _table(["proof", "result"], rows)
+    parts = [
+        _table(["proof", "result"], rows),
+        _folded("network by network", _the_zoo(found)),
+        _folded("why an operator test is refused", _the_refusals(nodes["formats"])),
+    ]
+    return "\n\n".join(parts)
+
+
+def _folded(title: str, text: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
+
+
+def _the_zoo(found: list[dict]) -> str:
+    """The largest difference of each network over all roads."""
+    formats = ("neural network", "ML program")
+    rows = []
+    for network in sorted({row["network"] for row in found}):
+        mine = [row for row in found if row["network"] == network]
+        rows.append([network, f"{mine[0]['size']}×{mine[0]['size']}"])
+        for name in formats:
+            one = [row for row in mine if row["format"] == name]
+            agree = [row["difference"] for row in one if row["outcome"] == "agrees"]
+            refused = f", {len(one) - len(agree)} refused" if len(agree) < len(one) else ""
+            rows[-1].append((f"{max(agree):.1e}" if agree else "–") + refused)
+        rows[-1].append(f"{max(row.get('float16', 0) for row in mine):.1e}")
+    return _table(["network", "pictures", *formats, "rounded to 16 bits"], rows)
+
+
+def _the_refusals(formats: dict) -> str:
+    """How many operator tests are refused for which reason, most frequent first."""
+    reasons = {reason for one in formats.values() for reason in one["refused"]}
+    counts = {reason: [one["refused"].get(reason, 0) for one in formats.values()] for reason in reasons}
+    rows = sorted(counts.items(), key=lambda pair: (-sum(pair[1]), pair[0]))
+    return _table(["reason", *formats], [[reason, *map(str, numbers)] for reason, numbers in rows])
 
 
 def the_photos() -> str:
