@@ -159,7 +159,7 @@ def the_photos() -> str:
     )
     best = "camera network, several views"
     rows = [
-        row("photos, the shipped network", clean["plain network"]),
+        row(f"{measured['photos']} photos, the shipped network", clean["plain network"]),
         *(row(f"… {name}", one) for name, one in files.items()),
         row("… made small by leaving pixels out (nearest)", shapes["centre crop, nearest"]),
         row("… with bars (letterbox)", shapes["letterbox, antialiased"]),
