@@ -158,6 +158,17 @@ def test_the_committed_tables_hold():
     assert all(row["ratio"] >= speed.LEAST for row in formats.values())
 
 
+def test_the_zoo_goes_on_after_an_interruption_and_starts_anew_when_it_is_finished(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "TABLE", tmp_path / "zoo.json")
+    table = zoo.read_table()
+    table["rows"] = {f"row {number}": {} for number in range(112)}
+    zoo.write_table(table)
+    assert zoo.read_table()["rows"] == {}
+    del table["rows"]["row 7"]
+    zoo.write_table(table)
+    assert len(zoo.read_table()["rows"]) == 111
+
+
 def test_float16_is_a_little_off_and_not_more(alexnet, saved):
     images = pictures(32, 32, seed=4)
     with torch.no_grad():

@@ -5,7 +5,7 @@ statistics, and the last layer is scaled until the probabilities of pictures dif
 
 Each network of torchvision is converted by four roads (ONNX by both exporters, ``torch.jit.trace``,
 ``torch.export``) to both formats, saved, opened by ``helpers.coreml_runtime`` and compared with PyTorch.
-A row that is there already is not made again: an interrupted run goes on where it stopped.
+An interrupted run goes on where it stopped; a finished table is measured from the beginning.
 """
 
 import gc
@@ -180,13 +180,15 @@ def prove(network, images, road, kind):
 
 
 def read_table() -> dict:
-    """What was measured before with the same versions, else an empty table."""
+    """What an interrupted run of the same versions has measured, else an empty table."""
     versions = {name: version(name) for name in ("torch", "torchvision", "coremltools", "onnx2coreml")}
     empty = {"versions": versions, "images": IMAGES, "limit": LIMIT, "rows": {}}
     if not TABLE.exists():
         return empty
     table = json.loads(TABLE.read_text(encoding="utf-8"))
-    return table if table["versions"] == versions and table["images"] == IMAGES else empty
+    interrupted = len(table["rows"]) < len(NETWORKS) * len(ROADS) * len(FORMATS)
+    same = table["versions"] == versions and table["images"] == IMAGES
+    return table if interrupted and same else empty
 
 
 def write_table(table) -> None:
