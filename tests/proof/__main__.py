@@ -10,20 +10,22 @@ import sys
 from pathlib import Path
 
 from helpers import readme
+from tests.proof import photos
 
 PROOFS = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
 
 
 def main() -> int:
-    failed = []
+    codes = {}
     for name in PROOFS:
         print(f"\n{name}", flush=True)
-        if subprocess.run([sys.executable, "-m", f"tests.proof.{name}"]).returncode:
-            failed.append(name)
+        codes[name] = subprocess.run([sys.executable, "-m", f"tests.proof.{name}"]).returncode
     readme.update()
+    missing = [name for name, code in codes.items() if code == photos.NOT_RUN]
+    failed = [name for name, code in codes.items() if code and name not in missing]
+    held = len(codes) - len(missing) - len(failed)
     print(
-        f"\n{len(PROOFS) - len(failed)} of {len(PROOFS)} proofs hold"
-        + (f"; not: {', '.join(failed)}" if failed else "")
+        f"\n{held} proofs hold; failed: {', '.join(failed) or 'none'}; not run: {', '.join(missing) or 'none'}"
     )
     return 1 if failed else 0
 

@@ -19,6 +19,8 @@ from helpers.data import load_cifar10
 from helpers.intervals import gain, share
 
 TABLE = paths.MEASURED / "photos.json"
+NOT_RUN = 77
+"""What the program exits with when there are no photos; ``make proof`` then says so."""
 MIDDLE = 2
 """The strength at which the faults are summed up: the third of five."""
 
@@ -137,7 +139,7 @@ def main() -> int:
     folder = os.environ.get("CHAPTER_PHOTOS")
     if not folder:
         print("CHAPTER_PHOTOS is not set: helpers/measured/photos.json stays as it is.")
-        return 0
+        return NOT_RUN
     chosen = sys.argv[1:] or list(PARTS)
     if unknown := set(chosen) - set(PARTS):
         print(f"There is no part {', '.join(unknown)}. The parts are {', '.join(PARTS)}.")
