@@ -8,6 +8,7 @@ folder and how thirty laptops can share one copy of the data.
 
 import contextlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -112,3 +113,39 @@ def replacing(path: str | os.PathLike):
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put_back(path: str | os.PathLike) -> None:
+    """Give a folder its name again, if ``replacing_folder`` was killed between its last two steps."""
+    path = Path(path)
+    old = path.with_name(f".old-{path.name}")
+    if old.exists() and not path.exists():
+        old.rename(path)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: str | os.PathLike):
+    """``replacing`` for a folder: it is there whole or not at all.
+
+    Yields the path of a new folder beside ``path``, which the block makes and fills.
+    A folder cannot take another's place in one step, so the old one steps aside for
+    a moment; if anything goes wrong, it comes back.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    path = Path(path)
+    fresh, old = path.with_name(f".new-{path.name}"), path.with_name(f".old-{path.name}")
+    put_back(path)
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    try:
+        yield fresh
+        if path.exists():
+            path.rename(old)
+        fresh.rename(path)
+    finally:
+        put_back(path)
+        shutil.rmtree(fresh, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)

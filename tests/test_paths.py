@@ -78,3 +78,37 @@ def test_an_unknown_mode_is_refused_with_the_known_ones(monkeypatch):
     monkeypatch.setenv("CHAPTER_MODE", "fast")
     with pytest.raises(ValueError, match=r"'fast'.*quick, full, smoke"):
         mode()
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "box"
+    with paths.replacing_folder(folder) as fresh:
+        fresh.mkdir()
+        (fresh / "a").write_text("first")
+    with pytest.raises(RuntimeError), paths.replacing_folder(folder) as fresh:
+        fresh.mkdir()
+        raise RuntimeError("in the middle")
+    assert (folder / "a").read_text() == "first"
+    with paths.replacing_folder(folder) as fresh:
+        fresh.mkdir()
+        (fresh / "b").write_text("second")
+    assert [path.name for path in folder.iterdir()] == ["b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["box"]
+
+
+def test_a_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path):
+    folder = tmp_path / "box"
+    folder.mkdir()
+    (folder / "a").write_text("first")
+    with pytest.raises(FileNotFoundError), paths.replacing_folder(folder):
+        pass  # nothing was made: the last step fails, after the old folder stepped aside
+    assert (folder / "a").read_text() == "first"
+
+
+def test_a_folder_that_a_killed_program_left_aside_is_not_lost(tmp_path):
+    aside = tmp_path / ".old-box"
+    aside.mkdir()
+    (aside / "a").write_text("first")
+    with pytest.raises(RuntimeError), paths.replacing_folder(tmp_path / "box"):
+        raise RuntimeError("again")
+    assert (tmp_path / "box" / "a").read_text() == "first"

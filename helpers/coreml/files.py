@@ -2,7 +2,6 @@
 
 import collections
 import math
-import shutil
 from pathlib import Path
 
 from helpers import paths
@@ -95,20 +94,8 @@ def save(model, path) -> Path:
         with paths.replacing(path) as temporary:
             model.save(str(temporary))
         return path
-    # A package is a folder, which cannot be replaced in one step: the old one steps aside first.
-    fresh, old = path.with_name(f".new-{path.name}"), path.with_name(f".old-{path.name}")
-    shutil.rmtree(fresh, ignore_errors=True)
-    try:
+    with paths.replacing_folder(path) as fresh:
         model.save(str(fresh))
-        shutil.rmtree(old, ignore_errors=True)
-        if path.exists():
-            path.rename(old)
-        fresh.rename(path)
-    finally:
-        if not path.exists() and old.exists():
-            old.rename(path)
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
     return path
 
 

@@ -28,14 +28,12 @@ def publish(files: dict[str, bytes], folder: Path, overwrite: bool) -> None:
         FileExistsError: the folder, or a file in it, would be lost.
         OSError: it cannot be written; an older one is then still whole.
     """
-    fresh, old = folder.with_name(f".new-{folder.name}"), folder.with_name(f".old-{folder.name}")
     name = paths.shorten(folder)
     if not folder.parent.is_dir():
         raise FileNotFoundError(
             f"Cannot write {name}: the folder {paths.shorten(folder.parent)} does not exist. Make it first."
         )
-    if old.exists() and not folder.exists():
-        old.rename(folder)  # an earlier call was killed between its last two steps
+    paths.put_back(folder)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise FileExistsError(f"{name} is a file or a link, not a folder. Choose another name.")
     if folder.exists() and any(folder.iterdir()) and not overwrite:
@@ -45,8 +43,7 @@ def publish(files: dict[str, bytes], folder: Path, overwrite: bool) -> None:
         )
     earlier = _earlier(folder)
     keep = _edited(files, folder, earlier)
-    shutil.rmtree(fresh, ignore_errors=True)
-    try:
+    with paths.replacing_folder(folder) as fresh:
         if folder.exists():
             shutil.copytree(folder, fresh, symlinks=True)
         else:
@@ -61,15 +58,6 @@ def publish(files: dict[str, bytes], folder: Path, overwrite: bool) -> None:
             target.write_bytes(content)
         sums = {inside: _sha(content) for inside, content in sorted(files.items())}
         (fresh / LIST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
-        if folder.exists():
-            folder.rename(old)
-        fresh.rename(folder)
-    finally:
-        if not folder.exists() and old.exists():
-            old.rename(folder)
-        shutil.rmtree(fresh, ignore_errors=True)
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
 
 
 def tree(folder) -> str:
