@@ -9,8 +9,8 @@ how a run ends: the recipe, the data, and the code that trains.
 import ast
 import hashlib
 import json
-import time
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -119,7 +119,7 @@ def _save(folder: Path, network, history: History, data) -> None:
         "steps": history.steps,
         "finished": history.finished,
         "rows": history.rows,
-        "saved": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "saved": datetime.now(UTC).isoformat(timespec="microseconds"),  # two short runs may end in one second
     }
     state = None if history.finished else history.state
     with paths.replacing(folder / "run.pth") as temporary:
