@@ -167,7 +167,7 @@ def save_card(path, *, history, evaluation, data) -> dict:
         The card.
     """
     recipe = history.recipe
-    saved = load_weights(AlexNet(len(data.classes), recipe.width, recipe.batch_norm), path)
+    saved = load_weights(recipe.model(), path)
     confusion = evaluation.confusion()
     right = (confusion.diag() / confusion.sum(1)).tolist()
     card = {
@@ -229,7 +229,8 @@ def load_checkpoint(path=SHIPPED) -> tuple[AlexNet, dict]:
     try:
         card = json.loads(card_path.read_text(encoding="utf-8"))
         recipe, classes = card["recipe"], card["classes"]
-        model = AlexNet(len(classes), recipe["width"], recipe["batch_norm"])
+        pool_first = recipe.get("pool_first", True)
+        model = AlexNet(len(classes), recipe["width"], recipe["batch_norm"], pool_first)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{paths.shorten(card_path)} is damaged ({error}). Make the checkpoint again."

@@ -67,8 +67,8 @@ def the_bench() -> str:
     results = bench.shipped()
     if results is None:
         return ""
-    where = f"Measured on: {results['machine']}, {results['cores']} cores."
-    return "\n\n".join([where, *(_table(head, rows) for head, rows in bench.tables(results))])
+    tables = [_table(head, rows) for head, rows in bench.tables(results)]
+    return "\n\n".join([bench.in_words(results), *tables])
 
 
 def _shipped(name: str) -> dict:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 
-from helpers import camera, model, paths, training
+from helpers import camera, model, muon, paths, training
 from helpers.training import History, Recipe, fit
 
-CODE = [Path(module.__file__) for module in (camera, model, training)]
+CODE = [Path(module.__file__) for module in (camera, model, muon, training)]
 """The files that decide how a run ends. A run made by other code is another run."""
 
 

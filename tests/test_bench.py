@@ -51,6 +51,8 @@ def test_all_of_it_and_then_only_what_is_missing(small, measured, scratch_artifa
     assert results["ratio_to_80"] is None  # nobody gets there in an epoch of four steps
     assert 0 < results["share_of_matmul_rate"] < 1
     assert results["full_seconds"] > 0
+    loading = results["limit"]["loading"]
+    assert loading["DataLoader"] > loading["in memory"] > 0
     assert len(results["loops"]["a"]["rows"]) == 2
     assert results["loops"]["c"]["peak_memory"] > 1e8
     names = [row["name"] for row in results["tricks"]]
@@ -103,7 +105,14 @@ def test_medians_ratios_and_times_are_counted_right(small):
         result("beginner", 0, (0.4, 30), (0.7, 30), (0.85, 30)),
         result("full", 0, (0.9, 100)),
         result("without batch norm", 1, (0.1, 8), (0.2, 8)),
-        {"group": "limit", "share": 0.5, "matmul_rate": 1.0, "step_flops": 1, "step_seconds": 2.0},
+        {
+            "group": "limit",
+            "share": 0.5,
+            "matmul_rate": 1.0,
+            "step_flops": 20e9,
+            "step_seconds": 0.2,
+            "loading": {"DataLoader": 14.2, "in memory": 0.61},
+        },
     ]
     found = bench.summarise(results, small)
     assert found["time_to_80_s"] == 20  # of 20, 24 and 10
@@ -114,6 +123,9 @@ def test_medians_ratios_and_times_are_counted_right(small):
     assert found["share_of_matmul_rate"] == 0.5
     (trick,) = found["tricks"]
     assert (trick["with"]["accuracy"], trick["without"]["accuracy"]) == (0.83, 0.2)  # the same seed
+    said = bench.in_words(found)
+    assert "20 GFLOP in 200 ms, at 50% of" in said
+    assert "takes 14 s with a DataLoader and 0.6 s from memory" in said
     loops, recipes, tricks = bench.tables(found)
     assert loops[1][0][1:3] == ["30.0 s", "90 s"]
     assert recipes[1][0] == ["`quick`", "82.00%", "81.00% to 83.00%", "20 s", "3"]
@@ -130,7 +142,7 @@ def test_a_seed_that_misses_the_target_leaves_no_time_to_it(small):
 def test_a_step_has_as_many_flops_as_its_layers():
     """Two for each weight and position, three times: forwards, and backwards for images and for weights."""
     recipe = Recipe(batch_size=4)
-    forwards = 2 * (864 * 32**2 + 27_648 * 16**2 + (165_888 + 221_184 + 147_456) * 8**2 + 2048 * 256 + 2560)
+    forwards = 2 * (864 * 32**2 + 18_432 * 16**2 + (73_728 + 147_456 + 147_456) * 8**2 + 2048 * 256 + 2560)
     first = 2 * 864 * 32**2  # nobody needs the gradient of the pixels
     assert bench.step_flops(recipe) == 4 * (3 * forwards - first)
 

@@ -22,6 +22,7 @@ ORDER = [
     "data",
     "model",
     "checkpoints",
+    "muon",
     "processes",
     "training",
     "camera_network",

@@ -203,9 +203,12 @@ def test_a_recipe_can_be_changed_from_the_command_line():
 
 def test_a_trick_can_be_taken_away():
     model = TINY.model()
-    usual, everywhere = make_optimizer(model, TINY), make_optimizer(model, replace(TINY, decay_all=True))
-    assert len(usual.param_groups[0]["params"]) == 7  # five convolutions, two linear layers
-    assert len(everywhere.param_groups[0]["params"]) == len(list(model.parameters()))
+    usual, plain = make_optimizer(model, TINY), make_optimizer(model, replace(TINY, muon=False))
+    assert len(usual.param_groups[0]["params"]) == 5  # four of five convolutions, one of two linear layers
+    assert len(plain.param_groups[0]["params"]) == 7
+    assert type(plain) is torch.optim.SGD
+    late = replace(TINY, pool_first=False).model().features
+    assert [type(layer).__name__ for layer in late[:4]] == ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d"]
     assert not make_optimizer(model, replace(TINY, nesterov=False)).defaults["nesterov"]
     rates = []
     scheduler = make_scheduler(usual, replace(TINY, schedule=False), 10)
