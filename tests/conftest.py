@@ -1,6 +1,11 @@
 """What every test of ``helpers`` gets: a scratch artifacts folder, and no mode from outside."""
 
+import signal
+
 import pytest
+
+# A script's background process ignores Ctrl-C, and so would everything here that is to be interrupted.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
