@@ -67,7 +67,7 @@ class Recipe:
             so that the network learns not to lean on one detail (DeVries and Taylor,
             2017, "Improved Regularization of Convolutional Neural Networks with Cutout").
         muon: train the hidden layers' weights with Muon, the rest with SGD (see ``helpers.muon``).
-            False trains everything with SGD, which wants twice the rate and a weight decay of 0.0005.
+            False trains everything with SGD; use another rate and weight decay then, such as 0.1 and 0.0005.
         bias_rate: how many times as fast biases and batch norm learn (Jordan, 2024, who takes 64).
         pool_first: see ``AlexNet``.
         schedule: False keeps ``learning_rate`` all the time.
