@@ -120,8 +120,8 @@ def test_a_missing_file_is_named(model, tmp_path):
         checkpoints.load_weights(model, tmp_path / "gone.pth")
 
 
-def write_checkpoint(data, source):
-    recipe = Recipe(width=0.25)
+def write_checkpoint(data, source, **recipe):
+    recipe = Recipe(width=0.25, **recipe)
     model = recipe.model().eval()
     path = paths.artifact(checkpoints.TRAINED)
     checkpoints.save_weights(model, path)
@@ -142,6 +142,13 @@ def test_the_learners_own_network_is_taken_for_its_own_data_only(drawings, capsy
     said = capsys.readouterr().out
     assert "was trained on CIFAR-10, and this run uses drawings" in said
     assert "the checkpoint that ships" in said
+
+
+def test_a_network_that_pools_last_is_built_as_its_card_says(drawings):
+    mine = write_checkpoint(drawings, "drawings", pool_first=False)
+    model, _ = checkpoints.load_trained(drawings)
+    assert [type(layer) for layer in model.features] == [type(layer) for layer in mine.features]
+    assert same(mine, model)
 
 
 def test_a_damaged_card_is_named(drawings):

@@ -32,3 +32,16 @@ def test_config_builds_the_same_network_again():
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     again = AlexNet(**model.config)
     assert {name: tensor.shape for name, tensor in again.state_dict().items()} == shapes
+
+
+def test_pooling_first_changes_no_answer_where_only_relu_follows():
+    torch.manual_seed(0)
+    first = AlexNet(width=0.25, batch_norm=False)
+    last = AlexNet(width=0.25, batch_norm=False, pool_first=False)
+    for one, other in zip(first.parameters(), last.parameters(), strict=True):
+        other.data.copy_(one.data)
+    kinds = [[type(layer).__name__ for layer in model.features[:3]] for model in (first, last)]
+    assert kinds == [["Conv2d", "MaxPool2d", "ReLU"], ["Conv2d", "ReLU", "MaxPool2d"]]
+    images = torch.rand(4, 3, 32, 32)
+    torch.testing.assert_close(first(images), last(images))
+    assert [type(layer) for layer in AlexNet(**last.config).features] == [type(x) for x in last.features]
