@@ -77,6 +77,12 @@ TRICKS = [
         {"channels_last": False},
     ),
     Trick(
+        "keeping memory",
+        "What a step frees stays with the process: the system need not clear it again for the next step.",
+        "The GNU C Library, mallopt",
+        {"keep_memory": False},
+    ),
+    Trick(
         "pooling first",
         "Batch norm and ReLU after pooling have a quarter of the numbers to touch.",
         "ours: for ReLU and pooling alone the order makes no difference",

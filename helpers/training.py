@@ -12,6 +12,7 @@ GPUs or machines (see ``helpers.processes``).
 import argparse
 import ast
 import contextlib
+import ctypes
 import json
 import numbers
 import sys
@@ -77,6 +78,7 @@ class Recipe:
         bfloat16: 16-bit products where the hardware has them (see ``pick_precision``).
         channels_last: keep the channels of a pixel side by side in memory, the order
             in which convolutions are fastest (PyTorch's "Channels Last Memory Format").
+        keep_memory: see ``keep_freed_memory``.
     """
 
     name: str = "custom"
@@ -102,6 +104,7 @@ class Recipe:
     alternating: bool = True
     bfloat16: bool = True
     channels_last: bool = True
+    keep_memory: bool = True
 
     def __post_init__(self):
         for name, low, high in LIMITS:
@@ -187,6 +190,7 @@ UNUSUAL = (
     "alternating",
     "bfloat16",
     "channels_last",
+    "keep_memory",
 )
 """Fields that a printed recipe leaves out while they have their default."""
 
@@ -229,6 +233,23 @@ def describe_device(device: torch.device | None = None) -> str:
         ),
     }[device.type]()
     return f"{name}, {str(pick_precision(device)).removeprefix('torch.')}"
+
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Two settings of glibc, by their names and numbers in its malloc.h."""
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep, until it ends, what a training step frees (Linux with glibc only).
+
+    Otherwise large blocks go back to the system, and it has to clear them, page by page, before
+    the next step gets them again (see mallopt in the GNU C Library's manual).
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # another C library, such as musl
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(M_MMAP_MAX, 0)
+            mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def check_split(images: torch.Tensor, labels: torch.Tensor, name: str, classes: int = 10) -> None:
@@ -537,6 +558,8 @@ def fit(
         raise ValueError(
             "This run has finished; there is nothing to resume. Train a new model without resume."
         )
+    if recipe.keep_memory:
+        keep_freed_memory()
     size = processes.size()
     history.device = describe_device(device) + (f", {size} processes" if size > 1 else "")
 
@@ -594,6 +617,8 @@ def time_per_step(recipe: Recipe, *, device=None, steps: int = 10) -> float:
     """Seconds that one training step of this recipe takes here: the median of a few, on random pixels."""
     device = torch.device(device) if device else pick_device()
     precision = pick_precision(device) if recipe.bfloat16 else torch.float32
+    if recipe.keep_memory:
+        keep_freed_memory()
     model = recipe.model().to(device, memory_format=memory_format(recipe)).train()
     optimizer = make_optimizer(model, recipe)
     images = torch.randint(0, 256, (recipe.batch_size, 3, 32, 32), dtype=torch.uint8)

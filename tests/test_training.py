@@ -1,4 +1,7 @@
 import _thread
+import platform
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -19,6 +22,7 @@ from helpers.training import (
     time_per_step,
 )
 
+HAS_GLIBC = platform.libc_ver()[0] == "glibc"
 TINY = replace(Recipe.smoke(), width=0.25, batch_size=100, epochs=2)
 
 
@@ -328,6 +332,25 @@ def test_a_history_can_be_saved_and_read(drawings, tmp_path):
     assert again.recipe == TINY
     assert repr(again) == repr(history)
     assert "finished after 2 epochs" in repr(again)
+
+
+@pytest.mark.skipif(not HAS_GLIBC, reason="a setting of glibc")
+def test_memory_that_is_kept_is_not_cleared_in_every_step():
+    code = """
+import resource, sys
+from dataclasses import replace
+from helpers.training import Recipe, time_per_step
+recipe = replace(Recipe.quick(), keep_memory=sys.argv[1] == "keep")
+time_per_step(recipe, steps=2)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+time_per_step(recipe, steps=8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", code, how], capture_output=True, check=True).stdout)
+        for how in ("keep", "give back")
+    }
+    assert faults["keep"] < faults["give back"] / 2, faults
 
 
 def test_a_step_takes_some_time():
