@@ -50,9 +50,12 @@ def test_all_of_it_and_then_only_what_is_missing(small, measured, scratch_artifa
     a, c = (results["loops"][loop]["seconds_per_epoch"] for loop in "ac")
     assert results["ratio_per_epoch"] == pytest.approx(a / c)
     assert results["ratio_to_80"] is None  # nobody gets there in an epoch of four steps
-    assert results["share_of_matmul_rate"] > 0
+    limit = results["limit"]
+    rate_of_a_step = limit["step_flops"] / limit["step_seconds"]
+    assert results["share_of_matmul_rate"] == pytest.approx(rate_of_a_step / limit["matmul_rate"])
     assert results["full_seconds"] > 0
-    assert set(results["limit"]["loading"]) == {"DataLoader", "in memory"}
+    assert set(limit["loading"]) == {"DataLoader", "in memory"}
+    assert all(seconds > 0 for seconds in limit["loading"].values())
     assert len(results["loops"]["a"]["rows"]) == 2
     assert results["loops"]["c"]["peak_memory"] > 1e8
     names = [row["name"] for row in results["tricks"]]
