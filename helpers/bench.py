@@ -2,14 +2,16 @@
 
 ``python -m helpers.bench`` runs what is missing, each run in a process of its own,
 and keeps every finished one in ``artifacts/bench/``: stop it when you like, and it
-goes on where it was. The results are in ``artifacts/bench.json`` and
-``artifacts/bench.png``. ``--keep`` makes them the ones that ship with the project,
+goes on where it was. The results are in ``artifacts/bench.json`` (medians),
+``bench.jsonl`` (every seed) and ``bench.png``. ``--keep`` makes them the ones that ship with the project,
 and ``--ship`` the median seed of the full recipe the shipped checkpoint.
 """
 
 import argparse
 import json
+import math
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -18,21 +20,21 @@ import textwrap
 import time
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import zip_longest
 from statistics import median
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
-from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers import checkpoints, figures, paths, runs
-from helpers.data import load_cifar10
+from helpers import beginner, checkpoints, figures, paths, runs
+from helpers.data import CIFAR10, load_cifar10
 from helpers.training import (
     Batches,
     Recipe,
     describe_device,
     evaluate,
+    fit,
     pick_device,
     pick_precision,
     time_per_step,
@@ -41,6 +43,9 @@ from helpers.training import (
 TARGET = 0.80
 BEGINNER_EPOCHS = 15
 """Where a beginner's loop ends that has not reached the target."""
+
+ROUNDS = 5
+"""How often what is compared in time takes its turn."""
 
 SHIPPED = paths.MEASURED / "bench.json"
 """The results that ship with the project, and beside them the figure."""
@@ -149,13 +154,22 @@ TRICKS = [
 """Every trick of the quick recipe that one field takes away."""
 
 
+COMPARED = ["beginner", "beginner, 2 workers", *(f"without {trick.name}" for trick in TRICKS)]
+"""What is compared with the quick recipe."""
+
+
+def beside(name: str) -> str:
+    """The turn of the quick recipe that stands next to this one's: two of ``COMPARED`` share one."""
+    return f"ours {COMPARED.index(name) // 2 + 1}"
+
+
 @dataclass(frozen=True)
 class Job:
     """One thing to measure, with one seed.
 
     Attributes:
-        group: ``"limit"``, ``"beginner"``, ``"beginner, 2 workers"``, ``"quick"``, ``"full"``, or
-            ``"without TRICK"``.
+        group: ``"limit"``, ``"quick"``, ``"full"``, one of ``COMPARED``, or ``"turn: …"`` with one of
+            those or with ``"ours N"``: an epoch on a fifth of the pictures, for its time only.
         recipe: how to train; a beginner's loop takes its network, batch size and seed only.
         workers: processes that load data, for a beginner's loop.
     """
@@ -167,97 +181,46 @@ class Job:
     @property
     def name(self) -> str:
         """A name for a file, e.g. ``"without-batch-norm-2"``."""
-        return f"{self.group}-{self.recipe.seed}".replace(", ", "-").replace(" ", "-")
+        return re.sub("[:, ]+", "-", f"{self.group}-{self.recipe.seed}")
 
 
 def jobs(seeds: int | None = None, shrink=lambda recipe: recipe) -> list[Job]:
     """Everything to measure, the shortest way to the headline first.
 
+    A machine's speed drifts, by a third and more within an hour where others share it. So what is
+    compared in time takes turns: each is measured right beside the quick recipe, five times over.
+
     Args:
-        seeds: how many; default 5 for the two recipes and 3 for all else.
+        seeds: how many; default 5 for the two recipes and for the turns, and 3 for all else.
         shrink: makes every recipe smaller, for tests.
     """
     quick, full = shrink(Recipe.quick()), shrink(Recipe.full())
-    plan = [("limit", quick, 0, 1), ("quick", quick, 0, 5)]
-    plan += [("beginner", quick, 0, 3), ("beginner, 2 workers", quick, 2, 3), ("full", full, 0, 5)]
+    recipes = {"limit": quick, "quick": quick, "full": full} | dict.fromkeys(COMPARED, quick)
     for trick in TRICKS:
         change = dict(trick.without)
         if "learning_rate" in change:
             change["learning_rate"] *= quick.learning_rate
-        plan.append((f"without {trick.name}", replace(quick, **change), 0, 3))
-    return [
-        Job(group, replace(recipe, seed=seed), workers)
-        for group, recipe, workers, usual in plan
-        for seed in range(1 if group == "limit" else seeds or usual)
-    ]
+        recipes[f"without {trick.name}"] = replace(quick, **change)
+    workers = {"beginner, 2 workers": 2}
 
+    def several(group, usual):
+        for seed in range(seeds or usual):
+            yield Job(group, replace(recipes[group], seed=seed), workers.get(group, 0))
 
-# -- the beginner's loop -----------------------------------------------------------------------------
+    def turns():
+        for number in range(seeds or ROUNDS):
+            for first, *second in zip_longest(COMPARED[::2], COMPARED[1::2]):
+                for name in (first, beside(first), *filter(None, second)):
+                    recipe = replace(recipes.get(name, quick), seed=number, epochs=2)
+                    yield Job(f"turn: {name}", recipe, workers.get(name, 0))
 
-
-class Pictures(Dataset):
-    """One PIL picture at a time, as torchvision's own CIFAR-10 hands them out."""
-
-    def __init__(self, images, labels, transform):
-        self.images = images.permute(0, 2, 3, 1).numpy()
-        self.labels, self.transform = labels.tolist(), transform
-
-    def __len__(self):
-        return len(self.labels)
-
-    def __getitem__(self, index):
-        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
-
-
-def loaders(data, recipe: Recipe, workers: int) -> tuple[DataLoader, DataLoader]:
-    """A beginner's batches of the training images, shifted and mirrored, and of the test images."""
-    from torchvision import transforms
-
-    varied = transforms.Compose(
-        [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
-    )
-    train = Pictures(data.train_images, data.train_labels, varied)
-    test = Pictures(data.test_images, data.test_labels, transforms.ToTensor())
-    return (
-        DataLoader(train, batch_size=recipe.batch_size, shuffle=True, num_workers=workers),
-        DataLoader(test, batch_size=recipe.batch_size, num_workers=workers),
-    )
-
-
-def beginner(model, data, recipe: Recipe, workers: int, device, epochs: int = BEGINNER_EPOCHS) -> list[dict]:
-    """The loop of the well-known first tutorials: DataLoader, PIL transforms, float32, Adam at 0.001.
-
-    It ends at the first epoch, but not before the second, whose test accuracy reaches the target.
-
-    Returns:
-        A row per epoch: ``epoch``, ``test_accuracy`` (0 to 1), ``seconds`` (training and test).
-    """
-    torch.manual_seed(recipe.seed)
-    train, test = loaders(data, recipe, workers)
-    model.to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
-    rows = []
-    while len(rows) < epochs:
-        started = time.perf_counter()
-        model.train()
-        for images, labels in train:
-            images, labels = images.to(device), labels.to(device)
-            optimizer.zero_grad()
-            F.cross_entropy(model(images), labels).backward()
-            optimizer.step()
-        model.eval()
-        right = 0
-        with torch.no_grad():
-            for images, labels in test:
-                right += (model(images.to(device)).argmax(1).cpu() == labels).sum().item()
-        accuracy = right / len(data.test_labels)
-        rows.append(
-            {"epoch": len(rows) + 1, "test_accuracy": accuracy, "seconds": time.perf_counter() - started}
-        )
-        print(f"  epoch {len(rows):2d}   test {accuracy:6.1%}   {rows[-1]['seconds']:6.1f} s", flush=True)
-        if accuracy >= TARGET and len(rows) > 1:
-            break
-    return rows
+    plan = [Job("limit", quick), *several("quick", 5), *turns()]
+    for group in COMPARED[:2]:
+        plan += several(group, 3)
+    plan += several("full", 5)
+    for group in COMPARED[2:]:
+        plan += several(group, 3)
+    return plan
 
 
 # -- the machine -------------------------------------------------------------------------------------
@@ -297,7 +260,7 @@ def limit(recipe: Recipe, device) -> dict:
 def loading(data, recipe: Recipe, device) -> dict:
     """Seconds to hand out the batches of one epoch, with nothing learnt from them."""
     seconds = {}
-    train, _ = loaders(data, recipe, workers=0)
+    train, _ = beginner.loaders(data, recipe, workers=0)
     ours = Batches(data.train_images, data.train_labels, recipe, device)
     for name, batches in {"DataLoader": train, "in memory": ours.epoch(0)}.items():
         started = time.perf_counter()
@@ -334,10 +297,23 @@ def measure(job: Job, data, epochs: int = BEGINNER_EPOCHS) -> dict:
     """Do one job here and now, and keep its result."""
     device = pick_device()
     result = {"group": job.group, "seed": job.recipe.seed, "stamp": stamp(data)}
-    if job.group == "limit":
+    what = job.group.removeprefix("turn: ")
+    turn = what != job.group
+    part = a_fifth(data) if turn else data
+    if what == "limit":
         result |= limit(job.recipe, device) | {"loading": loading(data, job.recipe, device)}
-    elif job.group.startswith("beginner"):
-        result["rows"] = beginner(job.recipe.model(), data, job.recipe, job.workers, device, epochs)
+    elif what.startswith("beginner"):
+        result["rows"] = beginner.train(
+            job.recipe.model(),
+            part,
+            job.recipe,
+            workers=job.workers,
+            device=device,
+            epochs=2 if turn else epochs,
+            target=TARGET,
+        )
+    elif turn:
+        result["rows"] = fit(job.recipe.model(), part, job.recipe, device=device).rows
     else:
         run = runs.train(job.recipe, data, folder=folder() / "runs")
         result |= {"rows": run.history.rows, "run": run.folder.name}
@@ -347,14 +323,26 @@ def measure(job: Job, data, epochs: int = BEGINNER_EPOCHS) -> dict:
     return result
 
 
+def a_fifth(data) -> CIFAR10:
+    """The first fifth of the training and of the test images."""
+    train, test = len(data.train_labels) // 5, len(data.test_labels) // 5
+    return CIFAR10(
+        data.train_images[:train],
+        data.train_labels[:train],
+        data.test_images[:test],
+        data.test_labels[:test],
+        source=data.source,
+    )
+
+
 def stamp(data) -> dict:
-    """What a result holds for: another machine, other code or other data give other results."""
+    """What a result holds for: another machine, other training code or other data give other results."""
     return {
         "machine": describe_device(),
         "torch": version("torch"),
         "data": data.source,
         "checksum": data.checksum(),
-        "code": runs.code_checksum([*runs.CODE, __file__]),
+        "code": runs.code_checksum([*runs.CODE, beginner.__file__]),
     }
 
 
@@ -378,27 +366,36 @@ def read(job: Job, wanted: dict) -> dict | None:
 # -- what comes out ----------------------------------------------------------------------------------
 
 
-def seconds_to(rows: list[dict], target: float = TARGET) -> float | None:
-    """Seconds of training and testing until the target was first seen; None if it was not."""
-    passed = 0.0
-    for row in rows:
-        passed += row["seconds"]
-        if row["test_accuracy"] >= target:
-            return passed
-    return None
+def epochs_to(rows: list[dict], target: float = TARGET) -> float:
+    """Epochs until the target was first seen; infinite if it was not."""
+    return next(
+        (place for place, row in enumerate(rows, start=1) if row["test_accuracy"] >= target), math.inf
+    )
 
 
-def _median_if_all(values: list) -> float | None:
-    return median(values) if values and None not in values else None
+def seconds_to(rows: list[dict], target: float = TARGET) -> float:
+    """Seconds of training and testing until the target was first seen; infinite if it was not."""
+    epochs = epochs_to(rows, target)
+    return math.inf if epochs == math.inf else sum(row["seconds"] for row in rows[:epochs])
+
+
+def _finite(value: float) -> float | None:
+    return None if value == math.inf else value
 
 
 def _loop(found: list[dict], images: int) -> dict | None:
     if not found:
         return None
     per_epoch = median(row["seconds"] for one in found for row in one["rows"])
+    reached = [epochs_to(one["rows"]) for one in found]
+    missed = [one["rows"] for one, epochs in zip(found, reached, strict=True) if epochs == math.inf]
     return {
         "seconds_per_epoch": per_epoch,
-        "time_to_80_s": _median_if_all([seconds_to(one["rows"]) for one in found]),
+        "epochs_to_80": _finite(median(reached)),
+        "time_to_80_s": _finite(median(seconds_to(one["rows"]) for one in found)),
+        "reached_80": len(found) - len(missed),
+        "gave_up_epochs": min(map(len, missed), default=None),
+        "gave_up_s": min((sum(row["seconds"] for row in rows) for rows in missed), default=None),
         "images_per_s": images / per_epoch,
         "peak_memory": max(one["peak_memory"] for one in found),
         "seeds": len(found),
@@ -421,8 +418,23 @@ def _recipe(found: list[dict]) -> dict | None:
     }
 
 
-def _ratio(above, below) -> float | None:
-    return above / below if above and below else None
+def _times_as_long(name: str, groups: dict[str, list]) -> float | None:
+    """How many times as long as ours an epoch takes: the median of all rounds in which both had a turn."""
+    theirs, ours = (
+        {one["seed"]: one["rows"][-1]["seconds"] for one in groups.get(f"turn: {turn}", [])}
+        for turn in (name, beside(name))
+    )
+    ratios = [theirs[number] / ours[number] for number in theirs.keys() & ours.keys()]
+    return median(ratios) if ratios else None
+
+
+def _ratio_to_80(theirs: dict | None, ours: dict | None) -> tuple[float | None, bool]:
+    """How many times as long as ours a loop takes to the target, and whether that is only a lower bound."""
+    if not theirs or not ours or not theirs["times_as_long"] or not ours["epochs_to_80"]:
+        return None, False
+    bound = theirs["epochs_to_80"] is None
+    epochs = theirs["gave_up_epochs"] if bound else theirs["epochs_to_80"]
+    return theirs["times_as_long"] * epochs / ours["epochs_to_80"], bound
 
 
 def summarise(results: list[dict], data) -> dict:
@@ -432,6 +444,10 @@ def summarise(results: list[dict], data) -> dict:
         groups.setdefault(result["group"], []).append(result)
     names = {"a": "beginner", "b": "beginner, 2 workers", "c": "quick"}
     loops = {key: _loop(groups.get(name, []), len(data.train_images)) for key, name in names.items()}
+    for key, loop in loops.items():
+        if loop:
+            loop["times_as_long"] = 1.0 if key == "c" else _times_as_long(names[key], groups)
+    ratio_to_80, bound = _ratio_to_80(loops["a"], loops["c"])
     recipes = {name: _recipe(groups.get(name, [])) for name in ("quick", "full")}
     tricks = []
     for trick in TRICKS:
@@ -440,19 +456,20 @@ def summarise(results: list[dict], data) -> dict:
         with_it = [one for one in groups.get("quick", []) if one["seed"] in seeds]
         if without and len(with_it) == len(without):
             row = {"name": trick.name, "why": trick.why, "source": trick.source}
-            tricks.append(row | {"with": _recipe(with_it), "without": _recipe(without)})
+            row |= {"with": _recipe(with_it), "without": _recipe(without)}
+            tricks.append(row | {"times_as_long": _times_as_long(f"without {trick.name}", groups)})
     limits = groups.get("limit", [None])[0]
-    a, c = loops["a"] or {}, loops["c"] or {}
     quick, full = recipes["quick"] or {}, recipes["full"] or {}
     return {
-        "time_to_80_s": c.get("time_to_80_s"),
-        "ratio_per_epoch": _ratio(a.get("seconds_per_epoch"), c.get("seconds_per_epoch")),
-        "ratio_to_80": _ratio(a.get("time_to_80_s"), c.get("time_to_80_s")),
+        "time_to_80_s": (loops["c"] or {}).get("time_to_80_s"),
+        "ratio_per_epoch": (loops["a"] or {}).get("times_as_long"),
+        "ratio_to_80": ratio_to_80,
         "quick_accuracy": quick.get("accuracy"),
         "quick_seconds": quick.get("seconds"),
         "full_accuracy": full.get("accuracy"),
         "full_seconds": full.get("seconds"),
         "share_of_matmul_rate": limits and limits["share"],
+        "ratio_to_80_is_a_lower_bound": bound,
         "data": data.source,
         "machine": describe_device(),
         "cores": os.cpu_count(),
@@ -478,14 +495,21 @@ LOOPS = {
 def tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
     """The results as tables: a head and rows of texts each. A table with no rows is left out."""
 
-    def number(value, form, unit=""):
-        return "–" if value is None else f"{value:{form}}{unit}"
+    def number(value, form, unit="", before=""):
+        return "–" if value is None else f"{before}{value:{form}}{unit}"
+
+    def to_target(one):
+        if one["time_to_80_s"] or not one["gave_up_s"]:
+            return number(one["time_to_80_s"], ".0f", " s")
+        return f"not in {one['gave_up_s']:.0f} s, {one['gave_up_epochs']} epochs"
 
     loops = [
         [
             LOOPS[key],
             number(one["seconds_per_epoch"], ".1f", " s"),
-            number(one["time_to_80_s"], ".0f", " s"),
+            number(one["times_as_long"], ".2f", before="×"),
+            to_target(one),
+            f"{one['reached_80']} of {one['seeds']}",
             number(one["images_per_s"], ",.0f"),
             number(one["peak_memory"] / 1e6, ",.0f", " MB"),
         ]
@@ -508,8 +532,7 @@ def tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
             one["name"],
             f"{one['with']['accuracy']:.1%}",
             f"{one['without']['accuracy']:.1%}",
-            f"{one['with']['seconds']:.0f} s",
-            f"{one['without']['seconds']:.0f} s",
+            number(one["times_as_long"], ".2f", before="×"),
             one["source"],
         ]
         for one in results["tricks"]
@@ -518,19 +541,27 @@ def tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
         [
             "the same network, trained by",
             "an epoch",
+            "in turns",
             f"to {TARGET:.0%}",
+            "seeds",
             "images per second",
             "memory at most",
         ],
         ["recipe", "median accuracy", "lowest to highest", "time", "seeds"],
-        ["trick", "accuracy with", "without", "time with", "without", "source"],
+        ["trick", "accuracy with", "without", "time without", "source"],
     ]
     return [(head, rows) for head, rows in zip(heads, (loops, recipes, tricks), strict=True) if rows]
 
 
 def in_words(results: dict) -> str:
-    """Where it was measured, how near to the machine's limit a step comes, and what loading costs."""
+    """Where it was measured, what the ratios are, how near to the machine's limit a step comes, what loading costs."""
     text = f"Measured on: {results['machine']}, {results['cores']} cores."
+    if ratio := results["ratio_per_epoch"]:
+        text += f" In turns with ours, an epoch of the beginner's loop takes {ratio:.2f} times as long"
+        if to_target := results["ratio_to_80"]:
+            least = "at least " if results["ratio_to_80_is_a_lower_bound"] else ""
+            text += f", and the way to {TARGET:.0%}, counted in such epochs, {least}{to_target:.1f} times"
+        text += "."
     if one := results["limit"]:
         slow, fast = one["loading"]["DataLoader"], one["loading"]["in memory"]
         text += (
@@ -561,17 +592,23 @@ def show() -> None:
     figures.benchmark(results, target=TARGET)
 
 
-def write(results: dict) -> None:
-    """Put the results and their figure into the artifacts folder."""
-    with paths.replacing(paths.artifact("bench.json")) as temporary:
-        temporary.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+KEPT = ("bench.json", "bench.jsonl", "bench.png")
+"""What is written: the medians, every job with its seed (a line each), and the figure."""
+
+
+def write(summary: dict, results: list[dict]) -> None:
+    """Put the medians, the results they come from and the figure into the artifacts folder."""
+    texts = [json.dumps(summary, indent=1, ensure_ascii=False), *map(json.dumps, results)]
+    for name, lines in zip(KEPT, (texts[:1], texts[1:]), strict=False):
+        with paths.replacing(paths.artifact(name)) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     with paths.replacing(paths.artifact("bench.png")) as temporary:
-        figures.benchmark(results, target=TARGET, path=temporary)
+        figures.benchmark(summary, target=TARGET, path=temporary)
 
 
 def keep() -> None:
     """Make the results in the artifacts folder the ones that ship."""
-    for name in ("bench.json", "bench.png"):
+    for name in KEPT:
         with paths.replacing(SHIPPED.with_name(name)) as temporary:
             shutil.copyfile(paths.artifact(name), temporary)
 
@@ -619,7 +656,7 @@ def main(arguments=None, data=None, shrink=lambda recipe: recipe) -> int:
     data = data or load_cifar10()
     everything = jobs(chosen.seeds, shrink)
     if pick_precision(pick_device()) == torch.float32:  # there is nothing to take away
-        everything = [job for job in everything if job.group != "without bfloat16"]
+        everything = [job for job in everything if not job.group.endswith("without bfloat16")]
     if chosen.job:
         measure(next(job for job in everything if job.name == chosen.job), data)
         return 0
@@ -647,7 +684,7 @@ def main(arguments=None, data=None, shrink=lambda recipe: recipe) -> int:
                 return 1
     results = [result for job in everything if (result := read(job, wanted))]
     summary = summarise(results, data)
-    write(summary)
+    write(summary, results)
     for name, value in list(summary.items())[:8]:
         print(f"{name:<22} {'not measured' if value is None else f'{value:.4g}'}")
     if chosen.keep:

@@ -35,6 +35,7 @@ ORDER = [
     "onnx_coreml",
     "photos",
     "ios_app",
+    "beginner",
     "bench",
     "chapter",
     "readme",
