@@ -3,8 +3,9 @@
 ``python -m helpers.bench`` runs what is missing, each run in a process of its own,
 and keeps every finished one in ``artifacts/bench/``: stop it when you like, and it
 goes on where it was. The results are in ``artifacts/bench.json`` (medians),
-``bench.jsonl`` (every seed) and ``bench.png``. ``--keep`` makes them the ones that ship with the project,
-and ``--ship`` the median seed of the full recipe the shipped checkpoint.
+``bench.jsonl`` (every seed) and ``bench.png``. ``--keep`` makes them the ones that
+ship with the project, ``--ship`` the median seed of the full recipe the shipped
+checkpoint, and ``--add`` measures only what the shipped results lack.
 """
 
 import argparse
@@ -169,7 +170,7 @@ class Job:
 
     Attributes:
         group: ``"limit"``, ``"quick"``, ``"full"``, one of ``COMPARED``, or ``"turn: …"`` with one of
-            those or with ``"ours N"``: an epoch on a fifth of the pictures, for its time only.
+            those or with ``"ours N"``: the second epoch on a tenth of the pictures, for its time only.
         recipe: how to train; a beginner's loop takes its network, batch size and seed only.
         workers: processes that load data, for a beginner's loop.
     """
@@ -181,7 +182,12 @@ class Job:
     @property
     def name(self) -> str:
         """A name for a file, e.g. ``"without-batch-norm-2"``."""
-        return re.sub("[:, ]+", "-", f"{self.group}-{self.recipe.seed}")
+        return file_name(self.group, self.recipe.seed)
+
+
+def file_name(group: str, seed: int) -> str:
+    """What the result of a job is kept under."""
+    return re.sub("[:, ]+", "-", f"{group}-{seed}")
 
 
 def jobs(seeds: int | None = None, shrink=lambda recipe: recipe) -> list[Job]:
@@ -299,7 +305,7 @@ def measure(job: Job, data, epochs: int = BEGINNER_EPOCHS) -> dict:
     result = {"group": job.group, "seed": job.recipe.seed, "stamp": stamp(data)}
     what = job.group.removeprefix("turn: ")
     turn = what != job.group
-    part = a_fifth(data) if turn else data
+    part = a_tenth(data) if turn else data
     if what == "limit":
         result |= limit(job.recipe, device) | {"loading": loading(data, job.recipe, device)}
     elif what.startswith("beginner"):
@@ -323,9 +329,9 @@ def measure(job: Job, data, epochs: int = BEGINNER_EPOCHS) -> dict:
     return result
 
 
-def a_fifth(data) -> CIFAR10:
-    """The first fifth of the training and of the test images."""
-    train, test = len(data.train_labels) // 5, len(data.test_labels) // 5
+def a_tenth(data) -> CIFAR10:
+    """The first tenth of the training and of the test images."""
+    train, test = len(data.train_labels) // 10, len(data.test_labels) // 10
     return CIFAR10(
         data.train_images[:train],
         data.train_labels[:train],
@@ -418,14 +424,14 @@ def _recipe(found: list[dict]) -> dict | None:
     }
 
 
-def _times_as_long(name: str, groups: dict[str, list]) -> float | None:
-    """How many times as long as ours an epoch takes: the median of all rounds in which both had a turn."""
+def _times_as_long(name: str, groups: dict[str, list]) -> dict:
+    """How many times as long as ours an epoch takes: the ratio of every round in which both had a turn."""
     theirs, ours = (
         {one["seed"]: one["rows"][-1]["seconds"] for one in groups.get(f"turn: {turn}", [])}
         for turn in (name, beside(name))
     )
-    ratios = [theirs[number] / ours[number] for number in theirs.keys() & ours.keys()]
-    return median(ratios) if ratios else None
+    ratios = [theirs[number] / ours[number] for number in sorted(theirs.keys() & ours.keys())]
+    return {"times_as_long": median(ratios) if ratios else None, "rounds": ratios}
 
 
 def _ratio_to_80(theirs: dict | None, ours: dict | None) -> tuple[float | None, bool]:
@@ -446,7 +452,7 @@ def summarise(results: list[dict], data) -> dict:
     loops = {key: _loop(groups.get(name, []), len(data.train_images)) for key, name in names.items()}
     for key, loop in loops.items():
         if loop:
-            loop["times_as_long"] = 1.0 if key == "c" else _times_as_long(names[key], groups)
+            loop |= {"times_as_long": 1.0, "rounds": []} if key == "c" else _times_as_long(names[key], groups)
     ratio_to_80, bound = _ratio_to_80(loops["a"], loops["c"])
     recipes = {name: _recipe(groups.get(name, [])) for name in ("quick", "full")}
     tricks = []
@@ -457,7 +463,7 @@ def summarise(results: list[dict], data) -> dict:
         if without and len(with_it) == len(without):
             row = {"name": trick.name, "why": trick.why, "source": trick.source}
             row |= {"with": _recipe(with_it), "without": _recipe(without)}
-            tricks.append(row | {"times_as_long": _times_as_long(f"without {trick.name}", groups)})
+            tricks.append(row | _times_as_long(f"without {trick.name}", groups))
     limits = groups.get("limit", [None])[0]
     quick, full = recipes["quick"] or {}, recipes["full"] or {}
     return {
@@ -498,6 +504,10 @@ def tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
     def number(value, form, unit="", before=""):
         return "–" if value is None else f"{before}{value:{form}}{unit}"
 
+    def in_turns(one):
+        text = number(one["times_as_long"], ".2f", before="×")
+        return text + (f" ({min(one['rounds']):.2f} to {max(one['rounds']):.2f})" if one["rounds"] else "")
+
     def to_target(one):
         if one["time_to_80_s"] or not one["gave_up_s"]:
             return number(one["time_to_80_s"], ".0f", " s")
@@ -507,7 +517,7 @@ def tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
         [
             LOOPS[key],
             number(one["seconds_per_epoch"], ".1f", " s"),
-            number(one["times_as_long"], ".2f", before="×"),
+            in_turns(one),
             to_target(one),
             f"{one['reached_80']} of {one['seeds']}",
             number(one["images_per_s"], ",.0f"),
@@ -532,7 +542,7 @@ def tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
             one["name"],
             f"{one['with']['accuracy']:.1%}",
             f"{one['without']['accuracy']:.1%}",
-            number(one["times_as_long"], ".2f", before="×"),
+            in_turns(one),
             one["source"],
         ]
         for one in results["tricks"]
@@ -613,6 +623,17 @@ def keep() -> None:
             shutil.copyfile(paths.artifact(name), temporary)
 
 
+def take_shipped() -> None:
+    """Put the shipped results where this run looks for finished jobs. Newer ones that are there stay."""
+    path = SHIPPED.with_suffix(".jsonl")
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        result = json.loads(line)
+        own = folder() / f"{file_name(result['group'], result['seed'])}.json"
+        if not own.exists():
+            with paths.replacing(own) as temporary:
+                temporary.write_text(json.dumps(result, indent=1), encoding="utf-8")
+
+
 def ship(results: list[dict], data, path=checkpoints.SHIPPED) -> int:
     """Make the median seed of the full recipe the shipped checkpoint.
 
@@ -648,6 +669,11 @@ def main(arguments=None, data=None, shrink=lambda recipe: recipe) -> int:
         "--only", nargs="+", metavar="GROUP", help='groups by their first letters, e.g. "quick"'
     )
     parser.add_argument("--seeds", type=int, help="how many; default 5 for the recipes, 3 for the rest")
+    parser.add_argument(
+        "--add",
+        action="store_true",
+        help="start from the shipped results, where they were measured on such a machine by the same code",
+    )
     parser.add_argument("--keep", action="store_true", help="the results ship with the project")
     parser.add_argument("--ship", action="store_true", help="ship the full recipe's median seed")
     parser.add_argument("--job", help=argparse.SUPPRESS)  # one job, in the process that main() starts for it
@@ -662,6 +688,8 @@ def main(arguments=None, data=None, shrink=lambda recipe: recipe) -> int:
         return 0
     if (chosen.keep or chosen.ship) and data.source != "CIFAR-10":
         parser.error("--keep and --ship are for results on CIFAR-10, and no CIFAR-10 was found.")
+    if chosen.add:
+        take_shipped()
     wanted = stamp(data)
     asked = [job for job in everything if not chosen.only or job.group.startswith(tuple(chosen.only))]
     if not asked:

@@ -12,7 +12,7 @@ from helpers.training import Recipe, evaluate, pick_device, pick_precision
 
 
 def tiny(recipe):
-    return replace(recipe, width=0.125, batch_size=20, epochs=1)
+    return replace(recipe, width=0.125, batch_size=10, epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_all_of_it_and_then_only_what_is_missing(small, measured, scratch_artifa
     )
     assert len(a["rows"]) == len(c["rows"]) == 2
     assert results["ratio_per_epoch"] == pytest.approx(a["rows"][1]["seconds"] / c["rows"][1]["seconds"])
-    assert results["ratio_to_80"] is None  # nobody gets there in an epoch of ten steps
+    assert results["ratio_to_80"] is None  # nobody gets there in an epoch of twenty steps
     limit = results["limit"]
     rate_of_a_step = limit["step_flops"] / limit["step_seconds"]
     assert results["share_of_matmul_rate"] == pytest.approx(rate_of_a_step / limit["matmul_rate"])
@@ -155,9 +155,9 @@ def test_medians_ratios_and_times_are_counted_right(small):
     assert "20 GFLOP in 200 ms, at 50% of" in said
     assert "takes 14 s with a DataLoader and 0.6 s from memory" in said
     loops, recipes, tricks = bench.tables(found)
-    assert loops[1][0][1:5] == ["30.0 s", "×3.00", "90 s", "2 of 3"]
+    assert loops[1][0][1:5] == ["30.0 s", "×3.00 (2.50 to 3.00)", "90 s", "2 of 3"]
     assert recipes[1][0] == ["`quick`", "82.00%", "81.00% to 83.00%", "20 s", "3"]
-    assert tricks[1][0][:4] == ["batch norm", "83.0%", "20.0%", "×0.80"]
+    assert tricks[1][0][:4] == ["batch norm", "83.0%", "20.0%", "×0.80 (0.80 to 0.80)"]
 
 
 def test_who_gave_up_gives_a_lower_bound_and_no_time(small):
@@ -219,7 +219,9 @@ def test_the_median_seed_is_shipped_with_its_card(small, tmp_path):
         bench.ship([], small)
 
 
-def test_shipped_results_are_shown_and_missing_ones_are_no_claim(small, monkeypatch, tmp_path, capsys):
+def test_shipped_results_are_shown_and_missing_ones_are_no_claim(
+    small, measured, monkeypatch, tmp_path, capsys
+):
     monkeypatch.setattr(bench, "SHIPPED", tmp_path / "bench.json")
     bench.show()
     assert readme.the_bench() == ""
@@ -227,6 +229,12 @@ def test_shipped_results_are_shown_and_missing_ones_are_no_claim(small, monkeypa
     bench.main(["--only", "quick", "--seeds", "1"], small, tiny)
     bench.keep()
     assert (tmp_path / "bench.png").exists()
+    kept = json.loads((bench.folder() / "quick-0.json").read_text())
+    (bench.folder() / "quick-0.json").unlink()
+    measured.clear()
+    bench.main(["--add", "--only", "quick", "--seeds", "2"], small, tiny)
+    assert measured == ["quick-1"]
+    assert json.loads((bench.folder() / "quick-0.json").read_text()) == kept
     capsys.readouterr()
     shown = []
     monkeypatch.setattr(figures, "show", lambda figure, alt: shown.append(alt))
