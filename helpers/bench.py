@@ -553,7 +553,7 @@ def tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
             "an epoch",
             "in turns",
             f"to {TARGET:.0%}",
-            "seeds",
+            "seeds that got there",
             "images per second",
             "memory at most",
         ],
