@@ -348,7 +348,7 @@ def reliability(evaluation, *, bins: int = 10) -> float:
         figure, axis = plt.subplots(figsize=(3.6, 3.4))
         axis.plot([0, 1], [0, 1], color=SOFT, ls="--")
         axis.plot(said[some], true[some], color=ACCENT, marker="o")
-        axis.text(0.02, 0.05, "perfect", color="#6d8498", rotation=45)  # no largest of ten is below 0.1
+        axis.text(0.01, 0.09, "perfect", color="#6d8498", rotation=45)  # no largest of ten is below 0.1
         axis.set(
             xlabel="probability the model gave", ylabel="share that was right", xlim=(0, 1.02), ylim=(0, 1.02)
         )
