@@ -34,6 +34,7 @@ ALLOWED = [
     nn.Sequential,
     nn.Conv2d,
     nn.MaxPool2d,
+    nn.AdaptiveMaxPool2d,
     nn.BatchNorm2d,
     nn.ReLU,
     nn.Flatten,
@@ -154,7 +155,7 @@ def _damaged(path) -> ValueError:
     )
 
 
-def save_card(path, *, history, evaluation, data) -> dict:
+def save_card(path, *, history, evaluation, data, share: float = 1.0) -> dict:
     """Write the card of a checkpoint: ``alexnet.json`` beside ``alexnet.pth``.
 
     Args:
@@ -162,6 +163,7 @@ def save_card(path, *, history, evaluation, data) -> dict:
         history: of the training (``helpers.training.History``).
         evaluation: on the test images, in float32 (``helpers.training.Evaluation``).
         data: as ``load_cifar10()`` returns.
+        share: of this training in the weights, where they are a mean (``helpers.camera_network``).
 
     Returns:
         The card.
@@ -181,6 +183,7 @@ def save_card(path, *, history, evaluation, data) -> dict:
         },
         "on_drawings": on_drawings(saved),
         "recipe": asdict(recipe),
+        "share_of_this_training": share,
         "epochs_done": len(history.rows),
         "device": history.device,
         "seconds": round(history.seconds, 1),

@@ -5,6 +5,8 @@ hears the notebook, or whose pictures do not load, learns what it says.
 The colours can be told apart in grey print.
 """
 
+import itertools
+
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import display
@@ -124,7 +126,7 @@ def filters(before, after) -> None:
 
 
 def curves(history) -> None:
-    """Loss, accuracy and learning rate by epoch, from a ``History``."""
+    """Loss and accuracy by epoch, from a ``History``; dotted lines where the training images get larger."""
     epochs = history.column("epoch")
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.6))
@@ -133,7 +135,9 @@ def curves(history) -> None:
         train, test = history.column("train_accuracy"), history.column("test_accuracy")
         right.plot(epochs, train, color=SOFT, marker="o", ms=3)
         right.plot(epochs, test, color=ACCENT, marker="s", ms=3)
-        middle = len(epochs) // 2
+        # The names stand where the curves are furthest apart, but not at an end, where they would be cut off.
+        inner = range(1, len(epochs) - 1) if len(epochs) > 2 else range(len(epochs))
+        middle = max(inner, key=lambda place: abs(train[place] - test[place]))
         for name, line, other, color in (("train", train, test, "#6d8498"), ("test", test, train, ACCENT)):
             away = 7 if line[middle] > other[middle] else -15
             place = {"xytext": (0, away), "textcoords": "offset points", "ha": "center"}
@@ -141,12 +145,25 @@ def curves(history) -> None:
         right.margins(y=0.12)
         right.set(title="accuracy", xlabel="epoch")
         right.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        sizes, changes = history.recipe.sizes, []
+        for place, (size, larger) in enumerate(itertools.pairwise(sizes), start=1):
+            at = history.recipe.epochs * place / len(sizes)
+            if size != larger and at <= epochs[-1]:
+                changes.append(f"{larger}×{larger} after {at:g} of {history.recipe.epochs} epochs")
+                for axis in (left, right):
+                    axis.axvline(at, color="#888888", ls=":", zorder=0)
+                note = {"xytext": (-3, 3), "textcoords": "offset points", "rotation": 90, "ha": "right"}
+                across = right.get_xaxis_transform()
+                right.annotate(
+                    f"to {larger}×{larger}", (at, 0), xycoords=across, color="#888888", fontsize=8, **note
+                )
         for axis in (left, right):
             axis.xaxis.get_major_locator().set_params(integer=True)
         show(
             figure,
             f"Curves by epoch: the training loss falls from {history.column('train_loss')[0]:.2f} to "
-            f"{history.column('train_loss')[-1]:.2f}; the test accuracy rises from {test[0]:.1%} to {test[-1]:.1%}.",
+            f"{history.column('train_loss')[-1]:.2f}; the test accuracy rises from {test[0]:.1%} to {test[-1]:.1%}."
+            + (f" The training images grow to {', to '.join(changes)}." if changes else ""),
         )
 
 
@@ -343,7 +360,7 @@ def reliability(evaluation, *, bins: int = 10) -> float:
     said = place.bincount(sure, minlength=bins) / count.clamp(min=1)
     true = place.bincount(right, minlength=bins) / count.clamp(min=1)
     error = ((said - true).abs() * count).sum().item() / count.sum().item()
-    some = count > 0
+    some = count >= count.max().clamp(max=10)
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(3.6, 3.4))
         axis.plot([0, 1], [0, 1], color=SOFT, ls="--")

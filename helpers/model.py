@@ -27,13 +27,12 @@ class Normalise(nn.Module):
         return (images - self.mean) / self.std
 
 
-def convolution(inputs: int, outputs: int, *, pool: bool, batch_norm: bool, pool_first: bool = True):
+def convolution(inputs: int, outputs: int, *pooling, batch_norm: bool, pool_first: bool = True):
     """One 3×3 convolution and what follows it: (pooling,) (batch norm,) ReLU.
 
     Pooling comes first because batch norm and ReLU then touch a quarter of the
     pixels. For ReLU the order makes no difference: both keep the larger value.
     """
-    pooling = [nn.MaxPool2d(2)] if pool else []
     rest = [nn.BatchNorm2d(outputs), nn.ReLU()] if batch_norm else [nn.ReLU()]
     convolution = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=not batch_norm)
     return [convolution, *pooling, *rest] if pool_first else [convolution, *rest, *pooling]
@@ -56,6 +55,8 @@ class AlexNet(nn.Module):
     * Batch norm (Ioffe and Szegedy, 2015) takes the place of local response
       normalisation and of dropout: it trains in a few passes instead of ninety.
     * The pixel normalisation is the first layer.
+    * The last pooling gives 4×4 values whatever comes in, so a training can begin with
+      smaller images (``Recipe.sizes``). On 32×32 it is the same as the other two.
 
     Args:
         classes: number of classes.
@@ -64,7 +65,8 @@ class AlexNet(nn.Module):
         pool_first: False pools after batch norm and ReLU, as most networks do.
 
     Shapes:
-        images: N×3×32×32, float, pixels from 0 to 1, channels R, G, B.
+        images: N×3×32×32, float, pixels from 0 to 1, channels R, G, B. Any size from 16×16 works;
+            the weights are meant for 32×32.
         returns: logits, N×classes, float; a softmax turns them into probabilities.
     """
 
@@ -77,11 +79,11 @@ class AlexNet(nn.Module):
         c1, c2, c3, c4, c5, hidden = (max(1, round(width * n)) for n in (32, 64, 128, 128, 128, 256))
         self.normalise = Normalise()
         self.features = nn.Sequential(
-            *convolution(3, c1, pool=True, **how),  # 32×32 → 16×16
-            *convolution(c1, c2, pool=True, **how),  # 16×16 → 8×8
-            *convolution(c2, c3, pool=False, **how),
-            *convolution(c3, c4, pool=False, **how),
-            *convolution(c4, c5, pool=True, **how),  # 8×8 → 4×4
+            *convolution(3, c1, nn.MaxPool2d(2), **how),  # 32×32 → 16×16
+            *convolution(c1, c2, nn.MaxPool2d(2), **how),  # 16×16 → 8×8
+            *convolution(c2, c3, **how),
+            *convolution(c3, c4, **how),
+            *convolution(c4, c5, nn.AdaptiveMaxPool2d(4), **how),  # 8×8 → 4×4
         )
         self.classifier = nn.Sequential(
             nn.Flatten(),

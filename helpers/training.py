@@ -18,6 +18,7 @@ import numbers
 import sys
 import time
 from dataclasses import asdict, dataclass, field, fields, replace
+from statistics import mean, median
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +55,10 @@ class Recipe:
             filled by reflection. 0 turns the shift off.
         flip: show each image and its mirror image in turn, one per epoch (Jordan,
             2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU").
+        sizes: side in pixels of the training images: each is used for an equal share of the steps,
+            one after the other. Small images cost little, and what is learnt from them need not be
+            learnt again (progressive resizing: Howard and Gugger, 2020, "Fastai: A Layered API for
+            Deep Learning"; Tan and Le, 2021, "EfficientNetV2"). ``(32,)`` leaves them as they are.
         width: multiplies every layer's channels (see ``AlexNet``).
         batch_norm: see ``AlexNet``.
         seed: decides the first weights, the order of the images and every crop.
@@ -91,6 +96,7 @@ class Recipe:
     label_smoothing: float = 0.1
     crop_padding: int = 2
     flip: bool = True
+    sizes: tuple[int, ...] = (32,)
     width: float = 1.0
     batch_norm: bool = True
     seed: int = 0
@@ -112,6 +118,12 @@ class Recipe:
             if not isinstance(value, numbers.Real) or not low <= value <= high:
                 limits = f"at least {low}" if high == float("inf") else f"from {low} to {high}"
                 raise ValueError(f"Recipe({name}={value!r}): {name} must be a number, {limits}.")
+        sizes = self.sizes if isinstance(self.sizes, (tuple, list)) else ()
+        if not sizes or not all(isinstance(size, int) and 16 <= size <= 32 for size in sizes):
+            raise ValueError(
+                f"Recipe(sizes={self.sizes!r}): sizes must be whole numbers from 16 to 32, e.g. (16, 24, 32)."
+            )
+        object.__setattr__(self, "sizes", tuple(sizes))  # JSON has lists only
 
     def __repr__(self) -> str:
         shown = [f for f in fields(self) if f.name not in UNUSUAL or getattr(self, f.name) != f.default]
@@ -120,12 +132,12 @@ class Recipe:
     @classmethod
     def quick(cls) -> "Recipe":
         """Past 80 % on CIFAR-10 before the coffee is ready, with a network of half the width."""
-        return cls(name="quick", epochs=3, width=0.5)
+        return cls(name="quick", epochs=3, crop_padding=1, sizes=(16, 24, 32), width=0.5)
 
     @classmethod
     def full(cls) -> "Recipe":
         """The recipe of the shipped checkpoint."""
-        return cls(name="full", epochs=15, learning_rate=0.03, crop_padding=3)
+        return cls(name="full", epochs=15, learning_rate=0.03, crop_padding=3, sizes=(16, 24, 32, 32))
 
     @classmethod
     def camera(cls) -> "Recipe":
@@ -147,7 +159,7 @@ class Recipe:
     @classmethod
     def smoke(cls) -> "Recipe":
         """Seconds, for tests: it shows that the road is open, not where it leads."""
-        return cls(name="smoke", epochs=2, width=0.5)
+        return cls(name="smoke", epochs=2, sizes=(16, 32), width=0.5)
 
     @classmethod
     def for_mode(cls) -> "Recipe":
@@ -292,7 +304,7 @@ class Batches:
     Args:
         images: N×3×32×32, uint8, 0 to 255.
         labels: N, int64.
-        recipe: decides batch size, shift, flip and seed.
+        recipe: decides batch size, shift, flip, sizes and seed.
         device: where the batches are made.
         rank, world_size: which share of every batch this process takes.
     """
@@ -320,8 +332,15 @@ class Batches:
         self.rank, self.world_size = rank, world_size
         self.steps = len(images) // recipe.batch_size
 
+    def size(self, step: int) -> int:
+        """The side of the images in the given step, counted from the start of the training."""
+        sizes = self.recipe.sizes
+        return sizes[min(step * len(sizes) // (self.recipe.epochs * self.steps), len(sizes) - 1)]
+
     def epoch(self, number: int, first_step: int = 0):
-        """Yield ``(images, labels)`` for one epoch: N×3×32×32 float from 0 to 1, and N int64.
+        """Yield ``(images, labels)`` for one epoch: N×3×S×S float from 0 to 1, and N int64.
+
+        S is 32, or what ``recipe.sizes`` says for the step.
 
         Everything random comes from (seed, epoch) alone, so a run that was
         interrupted goes on with exactly the batches it would have had.
@@ -356,6 +375,8 @@ class Batches:
                 start = hidden[:, chosen, None] - recipe.cutout // 2
                 inside = (along >= start) & (along < start + recipe.cutout)
                 pixels = pixels.masked_fill((inside[0, :, :, None] & inside[1, :, None, :])[:, None], 0.5)
+            if (size := self.size(number * self.steps + step)) != 32:
+                pixels = F.interpolate(pixels, size, mode="bilinear")
             yield pixels, self.labels[chosen]
 
 
@@ -526,7 +547,7 @@ def fit(
     ``fit(model, data, recipe, resume=history)``.
 
     Args:
-        model: takes N×3×32×32 float from 0 to 1 and returns N×10 logits.
+        model: takes N×3×32×32 float from 0 to 1 and returns N×10 logits; images of all ``recipe.sizes``, too.
         data: has ``train_images`` and ``test_images`` (N×3×32×32, uint8, 0 to 255),
             ``train_labels`` and ``test_labels`` (N, int64), as ``load_cifar10()`` returns.
         recipe: how to train.
@@ -541,7 +562,8 @@ def fit(
     An interruption then ends the run.
 
     Raises:
-        ValueError: data of a wrong shape, dtype or range; ``resume`` of another recipe.
+        ValueError: data of a wrong shape, dtype or range; ``resume`` of another recipe; a model that
+            takes 32×32 images only, and a recipe that has others.
         FloatingPointError: the loss is no longer a number (the rate is too high).
         MemoryError: a batch does not fit into the device's memory.
     """
@@ -582,6 +604,7 @@ def fit(
     started = time.perf_counter()
     try:
         with _explain_memory(recipe):
+            check_sizes(model, recipe, device)
             while len(history.rows) < recipe.epochs:
                 row = row or _train_epoch(trained, batches, optimizer, scheduler, history, precision, shown)
                 row["test_accuracy"] = _test_accuracy(trained, data, precision)
@@ -608,34 +631,65 @@ def fit(
     return history
 
 
+def check_sizes(model, recipe: Recipe, device) -> None:
+    """Check that the model takes images of every size that the recipe trains with.
+
+    Raises:
+        ValueError: it does not; the message says what to do.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        for size in set(recipe.sizes) - {32}:
+            with torch.no_grad():
+                model(torch.zeros(1, 3, size, size, device=device))
+    except RuntimeError as error:
+        if _out_of_memory(error):
+            raise
+        raise ValueError(
+            f"The recipe trains with images of the sizes {recipe.sizes}, and the model does not take {size}×{size}: "
+            f"{error}. Use dataclasses.replace(recipe, sizes=(32,)), or put an nn.AdaptiveMaxPool2d "
+            "before the first linear layer."
+        ) from error
+    finally:
+        model.train(was_training)
+
+
 def memory_format(recipe: Recipe) -> torch.memory_format:
     """How the network's and the images' numbers are laid out in memory."""
     return torch.channels_last if recipe.channels_last else torch.contiguous_format
 
 
 def time_per_step(recipe: Recipe, *, device=None, steps: int = 10) -> float:
-    """Seconds that one training step of this recipe takes here: the median of a few, on random pixels."""
+    """Seconds that one training step of this recipe takes here, on random pixels.
+
+    Returns:
+        The median of ``steps`` steps; with several ``recipe.sizes`` the mean of their medians.
+    """
     device = torch.device(device) if device else pick_device()
     precision = pick_precision(device) if recipe.bfloat16 else torch.float32
     if recipe.keep_memory:
         keep_freed_memory()
     model = recipe.model().to(device, memory_format=memory_format(recipe)).train()
     optimizer = make_optimizer(model, recipe)
-    images = torch.randint(0, 256, (recipe.batch_size, 3, 32, 32), dtype=torch.uint8)
-    images = images.to(device).contiguous(memory_format=memory_format(recipe))
     labels = torch.randint(0, 10, (recipe.batch_size,), device=device)
-    seconds = []
-    for _ in range(steps + 2):  # the first two are slower: memory is set up, kernels are chosen
-        started = time.perf_counter()
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            logits = model(images.float() / 255)
-        loss = F.cross_entropy(logits.float(), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        loss.item()  # waits until a GPU has finished
-        seconds.append(time.perf_counter() - started)
-    return sorted(seconds[2:])[steps // 2]
+    medians = {}
+    for size in set(recipe.sizes):
+        images = torch.randint(0, 256, (recipe.batch_size, 3, size, size), dtype=torch.uint8)
+        images = images.to(device).contiguous(memory_format=memory_format(recipe))
+        seconds = []
+        for _ in range(steps + 2):  # the first two are slower: memory is set up, kernels are chosen
+            started = time.perf_counter()
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                logits = model(images.float() / 255)
+            loss = F.cross_entropy(logits.float(), labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            loss.item()  # waits until a GPU has finished
+            seconds.append(time.perf_counter() - started)
+        medians[size] = median(seconds[2:])
+    return mean(medians[size] for size in recipe.sizes)
 
 
 def _train_epoch(model, batches, optimizer, scheduler, history, precision, shown) -> dict:
@@ -696,14 +750,18 @@ def _check_finite(losses, steps_before: int, optimizer) -> None:
         )
 
 
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether that is what it says. torch.OutOfMemoryError is one; the CPU's has no class of its own."""
+    return "out of memory" in str(error).lower() or "can't allocate memory" in str(error)
+
+
 @contextlib.contextmanager
 def _explain_memory(recipe: Recipe):
     """Turn 'out of memory' into a sentence that names the batch size."""
     try:
         yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one of these; the CPU's has no class of its own
-        text = str(error)
-        if "out of memory" in text.lower() or "can't allocate memory" in text:
+    except RuntimeError as error:
+        if _out_of_memory(error):
             raise MemoryError(
                 f"A batch of {recipe.batch_size} images does not fit into the memory. "
                 "Use dataclasses.replace(recipe, batch_size=…) with half of it."

@@ -15,8 +15,21 @@ def test_it_gives_one_logit_per_class(width, batch_norm):
 def test_it_is_an_alexnet_and_small_enough():
     model = AlexNet()
     kinds = [type(layer).__name__ for layer in model.modules()]
-    assert (kinds.count("Conv2d"), kinds.count("MaxPool2d"), kinds.count("Linear")) == (5, 3, 2)
+    pooling = kinds.count("MaxPool2d") + kinds.count("AdaptiveMaxPool2d")
+    assert (kinds.count("Conv2d"), pooling, kinds.count("Linear")) == (5, 3, 2)
     assert sum(parameter.numel() for parameter in model.parameters()) < 3_500_000
+
+
+def test_the_last_pooling_is_the_same_as_the_others_and_fits_smaller_pictures():
+    model = AlexNet(width=0.25).eval()
+    plain = AlexNet(width=0.25).eval()
+    plain.load_state_dict(model.state_dict())
+    (place,) = (i for i, layer in enumerate(plain.features) if isinstance(layer, torch.nn.AdaptiveMaxPool2d))
+    plain.features[place] = torch.nn.MaxPool2d(2)
+    images = torch.rand(4, 3, 32, 32)
+    assert torch.equal(model(images), plain(images))
+    for size in (16, 24, 28):
+        assert model(torch.rand(4, 3, size, size)).shape == (4, 10)
 
 
 def test_pixels_are_normalised_inside():

@@ -337,19 +337,27 @@ def test_faults_work_on_photos(folder):
 
 
 def test_the_camera_network_that_ships_is_the_one_that_its_recipe_makes():
-    import dataclasses
-
-    from helpers import checkpoints
+    from helpers import camera_network, checkpoints
     from helpers.training import Recipe
 
     network, card = checkpoints.load_camera()
-    expected = dataclasses.asdict(Recipe.camera())
-    assert card["recipe"] == {name: expected[name] for name in card["recipe"]}
+    assert Recipe(**card["recipe"]) == Recipe.camera()
+    assert card["share_of_this_training"] == camera_network.SHARE
     shipped = checkpoints.load_checkpoint()[1]
     assert shipped["test_accuracy"] - card["test_accuracy"] <= 0.01, "run: python -m helpers.camera_network"
     found = checkpoints.on_drawings(network)
     assert found["loss"] == pytest.approx(card["on_drawings"]["loss"], abs=1e-3)
     assert not network.training
+
+
+def test_the_mean_of_two_networks_lies_between_them():
+    from helpers import camera_network
+
+    before = {"weight": torch.tensor([0.0, 1.0]), "steps": torch.tensor(3)}
+    after = {"weight": torch.tensor([1.0, -1.0]), "steps": torch.tensor(5)}
+    mixed = camera_network.mean(before, after, 0.75)
+    torch.testing.assert_close(mixed["weight"], torch.tensor([0.75, -0.5]))
+    assert mixed["steps"] == 5
 
 
 def test_the_camera_network_is_the_shipped_one_trained_further(drawings, tmp_path):

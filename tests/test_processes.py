@@ -48,11 +48,12 @@ def test_one_step_has_the_gradients_and_running_averages_of_one_process(outcome)
     assert one["gradients"]["features.0.weight"].abs().max() > 1e-3
 
 
-def test_without_batch_norm_the_weights_are_nearly_equal(outcome):
+@pytest.mark.parametrize("name", ["Muon", "SGD"])
+def test_without_batch_norm_the_weights_are_nearly_equal(outcome, name):
     (two, _), one, _ = outcome
-    start = together.RECIPES["no batch norm"].model().state_dict()
-    after = one["no batch norm"]["weights"]
-    assert furthest(after, two["no batch norm"]["weights"]) < 1e-6
+    start = together.RECIPES[name].model().state_dict()
+    after = one[name]["weights"]
+    assert furthest(after, two[name]["weights"]) < 1e-6
     assert furthest(after, start) > 1e-3
 
 

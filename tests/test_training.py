@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
+from helpers import figures
 from helpers.data import CIFAR10
 from helpers.training import (
     RECIPES,
@@ -65,7 +67,7 @@ class InterruptAt(torch.nn.Module):
         self.model, self.call, self.while_training, self.calls = model, call, while_training, 0
 
     def forward(self, images):
-        if self.training == self.while_training:
+        if self.training == self.while_training and len(images) > 1:  # one image only asks whether it fits
             self.calls += 1
             if self.calls == self.call:
                 _thread.interrupt_main()
@@ -281,6 +283,55 @@ def test_without_alternating_a_coin_decides_every_flip():
         for picture, label in zip(pixels, labels.tolist(), strict=True):
             seen.setdefault(label, []).append(not torch.equal(picture, numbered()[0][label]))
     assert 0 < sum(first != second for first, second in seen.values()) < 40
+
+
+def test_pictures_grow_in_equal_shares_of_the_steps():
+    recipe = Recipe(batch_size=10, epochs=3, crop_padding=0, flip=False, sizes=(16, 24))
+    images, labels = numbered()
+    batches = Batches(images, labels, recipe, torch.device("cpu"))
+    sides = [pixels.shape[-2:] for number in range(3) for pixels, _ in batches.epoch(number)]
+    assert sides == [(16, 16)] * 6 + [(24, 24)] * 6
+    resumed = [pixels.shape[-1] for pixels, _ in batches.epoch(1, first_step=1)]
+    assert resumed == [16, 24, 24]
+    large, _ = next(Batches(images, labels, replace(recipe, sizes=(32,)), torch.device("cpu")).epoch(0))
+    small, _ = next(batches.epoch(0))
+    means = nn.functional.avg_pool2d(large, 2)  # of four pixels
+    torch.testing.assert_close(small, means)
+
+
+def test_a_model_for_one_size_only_is_told_from_the_start(drawings):
+    rigid = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10)).train()
+    with pytest.raises(ValueError, match=r"does not take 16×16.*sizes=\(32,\)"):
+        fit(rigid, drawings, replace(TINY, sizes=(16, 32)))
+    assert rigid.training
+    assert fit(rigid, drawings, replace(TINY, muon=False, epochs=1, sizes=(32,)), progress=False).finished
+
+
+def test_sizes_are_kept_by_a_history(tmp_path):
+    history = History(replace(TINY, sizes=[16, 32]))
+    history.save(tmp_path / "history.json")
+    assert History.load(tmp_path / "history.json").recipe == history.recipe == replace(TINY, sizes=(16, 32))
+
+
+def test_the_curves_say_where_the_pictures_grow(monkeypatch):
+    shown = []
+    monkeypatch.setattr(figures, "show", lambda figure, alt: shown.append((figure, alt)))
+    row = {"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "test_accuracy": 0.5}
+    rows = [row | {"epoch": epoch, "test_accuracy": 0.1 * epoch} for epoch in (1, 2, 3)]
+    for sizes in ((16, 24, 24, 32), (32,)):
+        figures.curves(History(replace(TINY, epochs=4, sizes=sizes), rows=rows))
+    (grown, said), (plain, nothing) = shown
+    assert "grow to 24×24 after 1 of 4 epochs, to 32×32 after 3 of 4 epochs." in said
+    assert "grow" not in nothing
+    for figure, lines in ((grown, 2), (plain, 0)):
+        for axis in figure.axes:
+            assert sum(line.get_linestyle() == ":" for line in axis.lines) == lines
+
+
+@pytest.mark.parametrize("sizes", [(), 32, (8, 32), (64,), (16.5,), "16"])
+def test_sizes_that_cannot_be_trained_are_refused(sizes):
+    with pytest.raises(ValueError, match="whole numbers from 16 to 32"):
+        Recipe(sizes=sizes)
 
 
 def test_cutout_hides_one_square_and_changes_nothing_else():
