@@ -182,7 +182,7 @@ def save_card(path, *, history, evaluation, data, share: float = 1.0) -> dict:
             name: round(share, 3) for name, share in zip(data.classes, right, strict=True)
         },
         "on_drawings": on_drawings(saved),
-        "recipe": asdict(recipe),
+        "recipe": asdict(recipe) | {"sizes": list(recipe.sizes)},  # as JSON has it
         "share_of_this_training": share,
         "epochs_done": len(history.rows),
         "device": history.device,
