@@ -17,8 +17,8 @@ from helpers.training import Recipe, fit
 
 SMALL = replace(Recipe.smoke(), width=0.25, batch_size=100, epochs=4, bfloat16=False)
 PLAIN = replace(SMALL, epochs=1, batch_norm=False)
-# Muon makes a rounding error in a direction without gradient hundreds of times larger: the two that must
-# agree have it with one size of images, or have several sizes without it.
+# Rounding is what drives one and two processes apart. Muon enlarges it where a gradient is nearly zero, most of
+# all after a change of size, so the two that must agree have Muon with one size, or several sizes without it.
 RECIPES = {
     "batch norm": SMALL,
     "Muon": replace(PLAIN, sizes=(32,)),
