@@ -167,15 +167,16 @@ def the_photos() -> str:
     )
     best = "camera network, several views"
     rows = [
-        row(f"{measured['photos']} photos, the shipped network", clean["plain network"]),
+        row(f"{measured['photos']} photos, the shipped network", shapes["centre crop, antialiased"]),
         *(row(f"… {name}", one) for name, one in files.items()),
         row("… made small by leaving pixels out (nearest)", shapes["centre crop, nearest"]),
         row("… with bars (letterbox)", shapes["letterbox, antialiased"]),
-        row("photos, the repaired road", clean[best]),
-        row("photos with faults of a camera, the shipped network", spoilt["plain network"]),
-        row("photos with faults of a camera, the repaired road", spoilt[best]),
+        row("photos by way of 128×128, the shipped network", clean["plain network"]),
+        row("… the repaired road", clean[best]),
+        row("the same with faults of a camera, the shipped network", spoilt["plain network"]),
+        row("… the repaired road", spoilt[best]),
         row("test images, the shipped network", test["plain network"]),
-        row("test images, the repaired road", test[best]),
+        row("… the repaired road", test[best]),
     ]
     return _table(["pictures and road", "right (95 % interval)", "difference in points"], rows)
 
