@@ -501,7 +501,7 @@ def summarise(results: list[dict], data) -> dict:
 
 
 LOOPS = {
-    "a": "a beginner's loop: DataLoader, PIL, float32, Adam",
+    "a": "a beginner's loop: PIL, float32, Adam",
     "b": "the same with two workers",
     "c": "ours, the quick recipe",
 }
@@ -552,6 +552,7 @@ def tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
             f"{one['with']['accuracy']:.1%}",
             f"{one['without']['accuracy']:.1%}",
             in_turns(one),
+            one["why"],
             one["source"],
         ]
         for one in results["tricks"]
@@ -567,7 +568,7 @@ def tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
             "memory at most",
         ],
         ["recipe", "median accuracy", "lowest to highest", "time", "seeds"],
-        ["trick", "accuracy with", "without", "time without", "source"],
+        ["trick", "accuracy with", "without", "time without", "what it does", "source"],
     ]
     return [(head, rows) for head, rows in zip(heads, (loops, recipes, tricks), strict=True) if rows]
 
@@ -596,18 +597,33 @@ def shipped() -> dict | None:
     return json.loads(SHIPPED.read_text(encoding="utf-8")) if SHIPPED.exists() else None
 
 
+WIDTH = 96
+"""Characters that fit into a line of a notebook's output."""
+
+
+def fitting(widths: list[int]) -> int:
+    """How many columns, two characters apart, fit into a line."""
+    ends = [sum(widths[:count]) + 2 * (count - 1) for count in range(1, len(widths) + 1)]
+    return sum(end <= WIDTH for end in ends)
+
+
 def show() -> None:
-    """Print the shipped results as tables and draw them; say so when there are none."""
+    """Print the shipped results as tables and draw them; say so when there are none.
+
+    Columns at the end that a notebook's line has no room for are left out: the README has them.
+    """
     results = shipped()
     if results is None:
         print("Not measured yet. On a machine that has nothing else to do, `make bench` measures it.")
         return
-    print("\n".join(textwrap.wrap(in_words(results), 96)))
+    print("\n".join(textwrap.wrap(in_words(results), WIDTH)))
     for head, rows in tables(results):
         widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        columns = fitting(widths)
         print()
         for row in (head, *rows):
-            print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+            cells = list(zip(row, widths, strict=True))[:columns]
+            print("  ".join(f"{cell:<{width}}" for cell, width in cells).rstrip())
     figures.benchmark(results, target=TARGET)
 
 

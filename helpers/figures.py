@@ -234,10 +234,11 @@ def benchmark(results: dict, *, target: float, path=None) -> None:
             left.legend(frameon=False, loc="lower right")
         for place, trick in enumerate(reversed(results["tricks"])):
             loss = 100 * (trick["without"]["accuracy"] - trick["with"]["accuracy"])
+            points = "0.0" if abs(loss) < 0.05 else f"{loss:+.1f}".replace("-", "−")
             slower = f", time ×{trick['times_as_long']:.2f}" if trick["times_as_long"] else ""
             right.barh(place, loss, color=INK, height=0.6)
             right.annotate(
-                f"{loss:+.1f}{slower}",
+                f"{points}{slower}",
                 (max(loss, 0), place),
                 xytext=(4, 0),
                 textcoords="offset points",

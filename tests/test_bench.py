@@ -249,6 +249,8 @@ def test_shipped_results_are_shown_and_missing_ones_are_no_claim(
     bench.show()
     said = capsys.readouterr().out
     assert "`quick`" in said
+    assert max(map(len, said.splitlines())) <= bench.WIDTH
+    assert "seeds that got there" in said and "memory at most" not in said
     assert "| `quick` |" in readme.the_bench()
     assert paths.shorten(tmp_path) not in said
     assert len(shown) == 1
