@@ -574,7 +574,7 @@ def tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
 
 
 def in_words(results: dict) -> str:
-    """Where it was measured, what the ratios are, how near to the machine's limit a step comes, what loading costs."""
+    """Where it was measured, what the ratios are, how near the machine's limit a step comes, what loading costs, what is missing."""
     text = f"Measured on: {results['machine']}, {results['cores']} cores."
     if ratio := results["ratio_per_epoch"]:
         text += f" In turns with ours, an epoch of the beginner's loop takes {ratio:.2f} times as long as the mean of ours"
@@ -589,7 +589,9 @@ def in_words(results: dict) -> str:
             f"{1000 * one['step_seconds']:.0f} ms on average, at {one['share']:.0%} of the rate of a large matrix product. "
             f"Only handing out the batches of an epoch takes {slow:.0f} s with a DataLoader and {fast:.1f} s from memory."
         )
-    return text
+    missing = [LOOPS[key] for key, one in results["loops"].items() if not one]
+    missing += [f"`{name}`" for name, one in results["recipes"].items() if not one]
+    return text + (f" Not measured yet: {'; '.join(missing)}." if missing else "")
 
 
 def shipped() -> dict | None:
