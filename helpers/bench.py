@@ -502,7 +502,7 @@ def summarise(results: list[dict], data) -> dict:
 
 LOOPS = {
     "a": "a beginner's loop: PIL, float32, Adam",
-    "b": "the same with two workers",
+    "b": "a beginner's loop, two workers",
     "c": "ours, the quick recipe",
 }
 
@@ -591,7 +591,7 @@ def in_words(results: dict) -> str:
         )
     missing = [LOOPS[key] for key, one in results["loops"].items() if not one]
     missing += [f"`{name}`" for name, one in results["recipes"].items() if not one]
-    return text + (f" Not measured yet: {'; '.join(missing)}." if missing else "")
+    return text + (f" Not benchmarked yet: {'; '.join(missing)}." if missing else "")
 
 
 def shipped() -> dict | None:

@@ -157,7 +157,7 @@ def test_medians_ratios_and_times_are_counted_right(small):
     )
     assert "20 GFLOP in 200 ms on average, at 50% of" in said
     assert "takes 14 s with a DataLoader and 0.6 s from memory" in said
-    assert said.endswith("Not measured yet: the same with two workers.")
+    assert said.endswith("Not benchmarked yet: a beginner's loop, two workers.")
     loops, recipes, tricks = bench.tables(found)
     assert loops[1][0][1:5] == ["30.0 s", "×3.00 (2.50 to 3.00)", "90 s", "2 of 3"]
     assert recipes[1][0] == ["`quick`", "82.00%", "81.00% to 83.00%", "20 s", "3"]
