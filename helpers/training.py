@@ -254,7 +254,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 def keep_freed_memory() -> None:
     """Let this process keep, until it ends, what a training step frees (Linux with glibc only).
 
-    Otherwise large blocks go back to the system, and it has to clear them, page by page, before
+    Otherwise large blocks often go back to the system, which has to clear them, page by page, before
     the next step gets them again (see mallopt in the GNU C Library's manual).
     """
     if sys.platform == "linux":

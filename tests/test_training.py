@@ -24,7 +24,7 @@ from helpers.training import (
     time_per_step,
 )
 
-HAS_MALLINFO = platform.libc_ver() >= ("glibc", "2.33")
+HAS_MALLINFO = platform.libc_ver()[0] == "glibc" and platform.libc_ver()[1] >= "2.33"
 TINY = replace(Recipe.smoke(), width=0.25, batch_size=100, epochs=2)
 
 
