@@ -255,3 +255,22 @@ def test_shipped_results_are_shown_and_missing_ones_are_no_claim(
     assert "| `quick` |" in readme.the_bench()
     assert paths.shorten(tmp_path) not in said
     assert len(shown) == 1
+
+
+def test_the_figure_writes_points_with_a_true_minus_and_no_signed_zero(monkeypatch):
+    def trick(name, accuracy, times=None):
+        ablation = {"with": {"accuracy": 0.81}, "without": {"accuracy": accuracy}}
+        return {"name": name, "times_as_long": times} | ablation
+
+    tricks = [trick("batch norm", 0.8), trick("shifts", 0.8098), trick("small pictures", 0.82, 1.4)]
+    results = {"loops": dict.fromkeys("abc"), "time_to_80_s": None, "tricks": tricks}
+    shown = []
+    monkeypatch.setattr(figures, "show", lambda figure, alt: shown.append(figure))
+    figures.benchmark(results, target=0.8)
+    right = shown[0].axes[1]
+    assert [text.get_text() for text in right.texts] == ["+1.0, time ×1.40", "0.0", "−1.0"]
+    assert [label.get_text() for label in right.get_yticklabels()] == [
+        "small pictures",
+        "shifts",
+        "batch norm",
+    ]

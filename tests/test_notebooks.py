@@ -125,6 +125,19 @@ def test_the_readme_says_what_was_measured():
     assert f"{full['parity']['AlexNet.mlpackage']['max_abs_diff']:.1e}" in text
 
 
+def test_a_difference_in_the_photos_table_is_to_the_last_row_without_one():
+    rows = [line.split(" | ") for line in readme.the_photos().splitlines()[2:]]
+    compared, base = 0, None
+    for _, accuracy, difference in rows:
+        right = float(accuracy.split("%")[0])
+        if difference.strip(" |"):
+            assert right - base == pytest.approx(float(difference.split(" (")[0]), abs=0.11)
+            compared += 1
+        else:
+            base = right
+    assert compared > 5
+
+
 @every_notebook
 def test_its_head_says_how_long_it_takes(path):
     head = read(path)[0][0].source
