@@ -1,8 +1,8 @@
 """One style for every figure, and the figures that more than one cell would need to draw.
 
-Every function shows its figure with an alternative text, so that a reader who
-hears the notebook, or whose pictures do not load, learns what it says.
-The colours can be told apart in grey print.
+Every function saves an alternative text with its figure, for readers who hear the
+notebook. Programs that know it (nbconvert's classic template, for one) pass it on;
+JupyterLab does not yet. The colours can be told apart in grey print.
 """
 
 import itertools
