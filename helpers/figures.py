@@ -263,7 +263,7 @@ def benchmark(results: dict, *, target: float, path=None) -> None:
             times = f"ours after {ours:.0f} s, the beginner's not within {theirs['gave_up_s']:.0f} s"
         show(
             figure,
-            f"Left: test accuracy by seconds of three loops; {target:.0%} is reached: {times}. Right: how many points "
+            f"Left: test accuracy by seconds of the training loops; {target:.0%} is reached: {times}. Right: how many points "
             f"of accuracy are lost without each of {len(results['tricks'])} tricks.",
         )
 

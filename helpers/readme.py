@@ -66,7 +66,7 @@ BENCH = """### Against a beginner's loop
 
 `make bench` trains one network three times: with the loop of a first tutorial (`DataLoader`, PIL pictures, 32-bit numbers, Adam at 0.001, the same rate all the time), with the same loop and two workers, and with the `quick` recipe. Then it takes every trick of the recipe away, one at a time. What is compared in time takes turns on a tenth of the pictures, because a machine's speed drifts.
 
-![Left: test accuracy by seconds for three training loops. Right: points of accuracy lost without each trick.](helpers/measured/bench.png)"""
+![Left: test accuracy by seconds of the training loops. Right: points of accuracy lost without each trick.](helpers/measured/bench.png)"""
 """What stands above the benchmark's tables."""
 
 
