@@ -7,7 +7,8 @@ import nbformat
 import pytest
 import torch
 
-from helpers import chapter, model, paths, readme
+from helpers import chapter, checkpoints, model, paths, photos, readme
+from helpers.coreml_runtime import load
 
 NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -102,6 +103,26 @@ def test_a_class_shown_a_second_time_is_the_same_code():
     body = torch.nn.Linear(3, 5)
     image = torch.rand(2, 3)
     assert torch.equal(names["WithSoftmax"](body)(image), onnx_export.WithSoftmax(body)(image))
+
+
+def test_the_repair_is_compared_with_the_network_that_it_was_trained_on_from():
+    """Notebook 06: the learner's own network, in quick mode a smaller one, would flatter the camera network."""
+    _, code = read(paths.ROOT / "notebooks/06_why_80_becomes_60.ipynb")
+    made = {"SHIPPED", "CAMERA", "camera_network, card", "files", "roads"}
+    lines = [line for cell in code for line in ast.parse(cell.source).body if isinstance(line, ast.Assign)]
+    lines = [line for line in lines if ast.unparse(line.targets[0]).strip("()") in made]
+    assert len(lines) == len(made)
+    learners = model.AlexNet(width=0.5).eval()
+    names = {"checkpoints": checkpoints, "photos": photos, "load": load, "network": learners}
+    exec("\n".join(map(ast.unparse, lines)), names)
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.zeros(2, dtype=torch.int64)
+    networks = {"plain": checkpoints.load_checkpoint()[0], "camera": checkpoints.load_camera()[0]}
+    compared = [*names["files"].items(), *((name, file) for name, (file, _) in names["roads"].items())]
+    assert len(compared) == 6
+    for name, file in compared:
+        expected = networks[name.split()[0]](images / 255).softmax(1)
+        assert torch.allclose(photos.ask(file, images, labels).probs, expected, atol=1e-4), name
 
 
 @every_notebook
