@@ -618,8 +618,9 @@ def show() -> None:
     if results is None:
         print("Not measured yet. On a machine that has nothing else to do, `make bench` measures it.")
         return
-    print("\n".join(textwrap.wrap(in_words(results), WIDTH)))
+    print("\n".join(textwrap.wrap(in_words(results).replace("`", ""), WIDTH)))  # the README's marks
     for head, rows in tables(results):
+        rows = [[cell.replace("`", "") for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
         columns = fitting(widths)
         print()

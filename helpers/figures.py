@@ -153,11 +153,12 @@ def curves(history) -> None:
                 for axis in (left, right):
                     axis.axvline(at, color="#888888", ls=":", zorder=0)
                 note = {"xytext": (-3, 3), "textcoords": "offset points", "rotation": 90, "ha": "right"}
-                across = right.get_xaxis_transform()
-                right.annotate(
+                across = left.get_xaxis_transform()  # below a falling curve there is room
+                left.annotate(
                     f"to {larger}×{larger}", (at, 0), xycoords=across, color="#888888", fontsize=8, **note
                 )
         for axis in (left, right):
+            axis.margins(x=0.08)
             axis.xaxis.get_major_locator().set_params(integer=True)
         show(
             figure,

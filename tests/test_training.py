@@ -326,6 +326,9 @@ def test_the_curves_say_where_the_pictures_grow(monkeypatch):
     for figure, lines in ((grown, 2), (plain, 0)):
         for axis in figure.axes:
             assert sum(line.get_linestyle() == ":" for line in axis.lines) == lines
+    loss, accuracy = grown.axes
+    assert {text.get_text() for text in loss.texts} == {"to 24×24", "to 32×32"}
+    assert {text.get_text() for text in accuracy.texts} == {"train", "test"}
 
 
 @pytest.mark.parametrize("sizes", [(), 32, (8, 32), (64,), (16.5,), "16"])
