@@ -228,6 +228,19 @@ def test_the_median_seed_is_shipped_with_its_card(small, tmp_path):
         bench.ship([], small)
 
 
+def test_what_ships_is_the_median_seed_of_the_full_recipe():
+    """Fails whenever the recipe, the benchmark or the checkpoint is renewed without the other two."""
+    lines = (paths.MEASURED / "bench.jsonl").read_text(encoding="utf-8").splitlines()
+    full = [job for job in map(json.loads, lines) if job["group"] == "full"]
+    accuracy = {job["seed"]: job["rows"][-1]["test_accuracy"] for job in full}
+    assert len(accuracy) == 5
+    card = checkpoints.load_checkpoint()[1]
+    assert Recipe(**card["recipe"]) == Recipe.full()
+    assert accuracy[card["recipe"]["seed"]] == sorted(accuracy.values())[2]
+    # Another machine rounds differently, and a whole training makes more of that than the last digit.
+    assert card["test_accuracy"] == pytest.approx(sorted(accuracy.values())[2], abs=0.005)
+
+
 def test_shipped_results_are_shown_and_missing_ones_are_no_claim(
     small, measured, monkeypatch, tmp_path, capsys
 ):
