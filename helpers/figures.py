@@ -256,16 +256,18 @@ def benchmark(results: dict, *, target: float, path=None) -> None:
             figure.savefig(path, dpi=120, metadata={"Software": None})
             plt.close(figure)
             return
-        ours, theirs = results["time_to_80_s"], results["loops"]["a"] or {}
-        times = "not measured by all"
-        if ours and theirs.get("time_to_80_s"):
-            times = f"ours after {ours:.0f} s, the beginner's after {theirs['time_to_80_s']:.0f} s"
-        elif ours and theirs:
-            times = f"ours after {ours:.0f} s, the beginner's not within {theirs['gave_up_s']:.0f} s"
+        times = []
+        for key, (name, *_) in names.items():
+            loop = results["loops"][key] or {}
+            if loop.get("time_to_80_s"):
+                times.append(f"{name} after {loop['time_to_80_s']:.0f} s")
+            elif loop:
+                times.append(f"{name} not within {loop['gave_up_s']:.0f} s")
         show(
             figure,
-            f"Left: test accuracy by seconds of the training loops; {target:.0%} is reached: {times}. Right: how many points "
-            f"of accuracy are lost without each of {len(results['tricks'])} tricks.",
+            f"Left: test accuracy by seconds of the training loops; {target:.0%} is reached: "
+            f"{', '.join(times) or 'not measured'}. Right: how many points of accuracy are lost "
+            f"without each of {len(results['tricks'])} tricks.",
         )
 
 
