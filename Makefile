@@ -20,7 +20,7 @@ lab: setup ## open JupyterLab at the first notebook
 	@$(IN_VENV)jupyter lab notebooks/00_start_here.ipynb
 
 test: setup ## run all tests, the notebooks among them
-	@OMP_NUM_THREADS=1 $(IN_VENV)python -m pytest -n 2 --dist loadfile -p tests.scratch --nbval-lax --nbval-current-env --nbval-cell-timeout 180
+	@OMP_NUM_THREADS=1 $(IN_VENV)python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -p tests.scratch --nbval-lax --nbval-current-env --nbval-cell-timeout 180
 
 proof: setup ## prove at length what `make test` samples, and write the tables in helpers/measured
 	@OMP_NUM_THREADS=1 $(IN_VENV)python -m tests.proof
