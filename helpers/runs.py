@@ -2,7 +2,8 @@
 
 A run lies in ``artifacts/runs/NAME/``. ``run.pth`` holds all of it: recipe,
 history, weights, and while it is unfinished what it needs to go on. ``run.json``
-is its history once more, for reading. NAME is made from everything that decides
+is its history once more, for reading. ``again.pth`` is a run that will take the
+place of ``run.pth`` when it is finished. NAME is made from everything that decides
 how a run ends: the recipe, the data, and the code that trains.
 """
 
@@ -76,7 +77,7 @@ def train(
     Args:
         recipe: how to train.
         data: as ``load_cifar10()`` returns, or a part of it.
-        again: train even if the run is there; it replaces the old one when its first epoch is done.
+        again: train even if the finished run is there; it is replaced when the new one is finished.
         folder: where runs are kept; default ``artifacts/runs``.
         device: default: the fastest there is.
         progress: print what is trained or loaded, and a line per epoch.
@@ -86,31 +87,34 @@ def train(
         ValueError, FloatingPointError, MemoryError: see ``helpers.training.fit``.
     """
     own = Path(folder or default_folder()) / _name(recipe, data)
-    network, history = recipe.model(), None
-    if not again:
-        history = _load(own, recipe, network)
+    path, network = own / "run.pth", recipe.model()
+    history = _load(path, recipe, network)
     if history and history.finished:
-        if progress:
-            print(
-                f"{paths.shorten(own)} is there already: loaded, not trained. train(…, again=True) repeats it."
-            )
-        return Run(history, network.eval(), own)
+        if not again:
+            if progress:
+                print(
+                    f"{paths.shorten(own)} is there already: loaded, not trained. train(…, again=True) repeats it."
+                )
+            return Run(history, network.eval(), own)
+        path, network = own / "again.pth", recipe.model()
+        history = _load(path, recipe, network)
     own.mkdir(parents=True, exist_ok=True)
-    history = history or History(recipe)
+    history, kept = history or History(recipe), []
 
     def keep(now: History) -> None:
-        _save(own, network, now, data)
+        _save(path, network, now, data)
+        kept.append(now.finished)
 
-    if progress and history.rows:
+    if progress and history.steps:
         print(f"{paths.shorten(own)} was interrupted after {len(history.rows)} epochs and goes on.")
     fit(network, data, recipe, device=device, resume=history, progress=progress, after_epoch=keep)
-    if not history.finished:
+    if not any(kept):
         keep(history)
         raise KeyboardInterrupt(f"{paths.shorten(own)} is kept; the same call goes on.")
     return Run(history, network.cpu().eval(), own)
 
 
-def _save(folder: Path, network, history: History, data) -> None:
+def _save(path: Path, network, history: History, data) -> None:
     readable = {
         "recipe": asdict(history.recipe),
         "data": data.source,
@@ -121,11 +125,18 @@ def _save(folder: Path, network, history: History, data) -> None:
         "rows": history.rows,
         "saved": datetime.now(UTC).isoformat(timespec="microseconds"),  # two short runs may end in one second
     }
-    state = None if history.finished else history.state
-    with paths.replacing(folder / "run.pth") as temporary:
-        torch.save({"run": readable, "weights": network.state_dict(), "state": state}, temporary)
-    with paths.replacing(folder / "run.json") as temporary:
-        temporary.write_text(json.dumps(readable, indent=1), encoding="utf-8")
+    state = history.state or {"model": network.state_dict()}
+    content = {"run": readable, "weights": state["model"]}
+    content["state"] = state | {"model": None} if history.state and not history.finished else None
+    final = path.with_name("run.pth") if history.finished else path
+    if final.name == "run.pth":
+        # First: if the second file is not written, the run goes on from the one before and writes both.
+        with paths.replacing(path.with_name("run.json")) as temporary:
+            temporary.write_text(json.dumps(readable, indent=1), encoding="utf-8")
+    with paths.replacing(final) as temporary:
+        torch.save(content, temporary)
+    if final != path:
+        path.unlink(missing_ok=True)
 
 
 def _history(kept: dict, recipe: Recipe | None = None, state=None) -> History:
@@ -133,16 +144,16 @@ def _history(kept: dict, recipe: Recipe | None = None, state=None) -> History:
     return History(recipe, kept["device"], kept["rows"], kept["steps"], kept["finished"], state)
 
 
-def _load(folder: Path, recipe: Recipe, network) -> History | None:
-    """The run in this folder, its weights put into ``network``; None when there is none that can be used."""
-    path = folder / "run.pth"
+def _load(path: Path, recipe: Recipe, network) -> History | None:
+    """The run in this file, its weights put into ``network``; None when there is none that can be used."""
     if not path.exists():
         return None
     fresh = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         network.load_state_dict(content["weights"])
-        return _history(content["run"], recipe, content["state"])
+        state = content["state"] and content["state"] | {"model": content["weights"]}
+        return _history(content["run"], recipe, state)
     except Exception as error:  # torch.load raises whatever the damage leads it to
         network.load_state_dict(fresh)
         print(f"{paths.shorten(path)} is damaged ({type(error).__name__}): the run is trained again.")

@@ -12,11 +12,14 @@ GPUs or machines (see ``helpers.processes``).
 import argparse
 import ast
 import contextlib
+import copy
 import ctypes
 import json
+import math
 import numbers
 import sys
 import time
+import weakref
 from dataclasses import asdict, dataclass, field, fields, replace
 from statistics import mean, median
 
@@ -25,6 +28,7 @@ import torch.nn.functional as F
 
 from helpers import camera, checkpoints, paths, processes
 from helpers.data import load_cifar10
+from helpers.interrupts import Interrupts, torch_modes
 from helpers.mode import mode
 from helpers.model import AlexNet
 from helpers.muon import Muon
@@ -113,17 +117,13 @@ class Recipe:
     keep_memory: bool = True
 
     def __post_init__(self):
-        for name, low, high in LIMITS:
-            value = getattr(self, name)
-            if not isinstance(value, numbers.Real) or not low <= value <= high:
-                limits = f"at least {low}" if high == float("inf") else f"from {low} to {high}"
-                raise ValueError(f"Recipe({name}={value!r}): {name} must be a number, {limits}.")
-        sizes = self.sizes if isinstance(self.sizes, (tuple, list)) else ()
-        if not sizes or not all(isinstance(size, int) and 16 <= size <= 32 for size in sizes):
-            raise ValueError(
-                f"Recipe(sizes={self.sizes!r}): sizes must be whole numbers from 16 to 32, e.g. (16, 24, 32)."
-            )
-        object.__setattr__(self, "sizes", tuple(sizes))  # JSON has lists only
+        for f in fields(self):
+            value = getattr(self, f.name)
+            try:
+                value = KINDS[f.type](value, *LIMITS.get(f.name, ()))
+            except ValueError as error:
+                raise ValueError(f"Recipe({f.name}={value!r}): {f.name} must be {error}.") from None
+            object.__setattr__(self, f.name, value)
 
     def __repr__(self) -> str:
         shown = [f for f in fields(self) if f.name not in UNUSUAL or getattr(self, f.name) != f.default]
@@ -176,20 +176,62 @@ class Recipe:
             return AlexNet(width=self.width, batch_norm=self.batch_norm, pool_first=self.pool_first)
 
 
-LIMITS = [
-    ("epochs", 1, float("inf")),
-    ("batch_size", 1, float("inf")),
-    ("learning_rate", 0, float("inf")),
-    ("warmup", 0, 1),
-    ("momentum", 0, 1),
-    ("weight_decay", 0, float("inf")),
-    ("label_smoothing", 0, 1),
-    ("crop_padding", 0, 31),  # the reflected border cannot be wider than the image
-    ("width", 0, float("inf")),
-    ("bias_rate", 0, float("inf")),
-    ("cutout", 0, 32),
-]
-"""Fields of a recipe with their smallest and largest value."""
+LIMITS = {
+    "epochs": (1, math.inf),
+    "batch_size": (1, math.inf),
+    "learning_rate": (0, math.inf),
+    "warmup": (0, 1),
+    "momentum": (0, 1),
+    "weight_decay": (0, math.inf),
+    "label_smoothing": (0, 1),
+    "crop_padding": (0, 31),  # the reflected border cannot be wider than the image
+    "sizes": (16, 32),
+    "width": (0.01, 64),  # with less no layer gets narrower, with more none fits into a memory
+    "seed": (0, 2**64 - 1),
+    "bias_rate": (0, math.inf),
+    "cutout": (0, 32),
+    "augment": ("", "camera"),
+}
+"""The smallest and largest value of a recipe's numbers, and all values of a text that has not any."""
+
+
+def _number(value, low, high, whole: bool = False):
+    fits = isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
+    if not fits or not low <= value <= high or not math.isfinite(value):
+        limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+        raise ValueError(f"a number, {limits}{', and whole' if whole else ''}")
+    return int(value) if whole else float(value)  # another library's number becomes Python's
+
+
+def _whole_number(value, low, high) -> int:
+    return _number(value, low, high, whole=True)
+
+
+def _whole_numbers(values, low, high) -> tuple:
+    try:
+        if isinstance(values, (tuple, list)) and values:
+            return tuple(_whole_number(value, low, high) for value in values)  # JSON has lists only
+    except ValueError:
+        pass
+    raise ValueError(f"whole numbers from {low} to {high}, e.g. (16, 24, 32)")
+
+
+def _switch(value) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("True or False")
+    return value
+
+
+def _text(value, *known) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a text")
+    if known and value not in known:
+        raise ValueError(" or ".join(map(repr, known)))
+    return value
+
+
+KINDS = {int: _whole_number, float: _number, bool: _switch, str: _text, tuple[int, ...]: _whole_numbers}
+"""How the value of a recipe's field is checked, by the field's type."""
 
 UNUSUAL = (
     "augment",
@@ -209,8 +251,20 @@ UNUSUAL = (
 RECIPES = {"quick": Recipe.quick, "full": Recipe.full, "gpu": Recipe.gpu, "smoke": Recipe.smoke}
 
 
-def pick_device() -> torch.device:
-    """The fastest device there is: an NVIDIA GPU, then Apple's GPU, then the CPU."""
+def pick_device(wanted=None) -> torch.device:
+    """``wanted``, or else the fastest device there is: an NVIDIA GPU, then Apple's GPU, then the CPU.
+
+    Raises:
+        ValueError: ``wanted`` is not known, or not there.
+    """
+    if wanted is not None:
+        try:
+            return torch.empty(0, device=wanted).device
+        except (RuntimeError, AssertionError, TypeError) as error:
+            raise ValueError(
+                f"device={wanted!r} cannot be used here ({str(error).splitlines()[0]}). "
+                f"Leave it out to take the fastest there is, {str(pick_device())!r}."
+            ) from error
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
@@ -271,6 +325,11 @@ def check_split(images: torch.Tensor, labels: torch.Tensor, name: str, classes: 
         ValueError: a wrong shape or dtype, an empty split, or a label outside
             ``0 … classes - 1``; the message says which.
     """
+    for what, given in (("images", images), ("labels", labels)):
+        if not isinstance(given, torch.Tensor):
+            raise ValueError(
+                f"{name}_{what} is a {type(given).__name__}, not a torch.Tensor. Use torch.as_tensor({name}_{what})."
+            )
     if images.ndim != 4 or images.shape[1:] != (3, 32, 32):
         raise ValueError(
             f"{name}_images has the shape {tuple(images.shape)}; AlexNet takes N×3×32×32. "
@@ -293,6 +352,11 @@ def check_split(images: torch.Tensor, labels: torch.Tensor, name: str, classes: 
         raise ValueError(
             f"{name}_labels runs from {low} to {high}; with {classes} classes a label is 0 to {classes - 1}."
         )
+
+
+def _generator(seed: int) -> torch.Generator:
+    """Random numbers on the CPU. A generator takes 64 bits; multiples of odd numbers stay different in them."""
+    return torch.Generator().manual_seed(seed % 2**64)
 
 
 class Batches:
@@ -326,8 +390,6 @@ class Batches:
         # Pixels first, channels last: one index then fetches all three channels.
         self.pixels = padded.permute(0, 2, 3, 1).contiguous().to(device)
         self.labels = labels.to(device)
-        if recipe.augment not in ("", "camera"):
-            raise ValueError(f"augment={recipe.augment!r} is not known. Use 'camera', or '' for none.")
         self.recipe, self.device = recipe, device
         self.rank, self.world_size = rank, world_size
         self.steps = len(images) // recipe.batch_size
@@ -346,11 +408,11 @@ class Batches:
         interrupted goes on with exactly the batches it would have had.
         """
         recipe, n = self.recipe, len(self.labels)
-        generator = torch.Generator().manual_seed(recipe.seed * 100_003 + number)
+        generator = _generator(recipe.seed * 100_003 + number)
         order = torch.randperm(n, generator=generator).to(self.device)
         shift = torch.randint(0, 2 * recipe.crop_padding + 1, (2, n), generator=generator).to(self.device)
         # Alternating flip: a coin decides each image's side once, then the sides take turns.
-        coin = torch.Generator().manual_seed(recipe.seed) if recipe.alternating else generator
+        coin = _generator(recipe.seed) if recipe.alternating else generator
         turn = number if recipe.alternating else 0
         mirrored = (torch.randint(0, 2, (n,), generator=coin) + turn).remainder(2).bool().to(self.device)
         along = torch.arange(32, device=self.device)
@@ -367,9 +429,7 @@ class Batches:
             pixels = self.pixels[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
             pixels = pixels.permute(0, 3, 1, 2).float() / 255
             if recipe.augment:
-                faults = torch.Generator().manual_seed(
-                    ((recipe.seed * 100_003 + number) * 100_003 + step) * 1009 + self.rank
-                )
+                faults = _generator(((recipe.seed * 100_003 + number) * 100_003 + step) * 1009 + self.rank)
                 pixels = camera.imitate(pixels, faults)
             if recipe.cutout:
                 start = hidden[:, chosen, None] - recipe.cutout // 2
@@ -392,9 +452,10 @@ class History:
             (0 to 1) and ``seconds`` (training and test together).
         steps: training steps done so far.
         finished: False when the run was interrupted.
-        state: ``{"optimizer": …, "scheduler": …}`` as their ``state_dict()``, the ``"row"`` of an
-            epoch that was trained and not yet tested, and the seconds already ``"spent"`` on the
-            current epoch; with ``fit(..., resume=history)`` an interrupted run goes on where it stopped.
+        state: where the run stands, so that ``fit(..., resume=history)`` goes on there: the ``"steps"`` done;
+            ``"model"``, ``"optimizer"`` and ``"scheduler"`` as their ``state_dict()``; what the ``"row"``
+            of the current epoch is made of, the ``"losses"`` and ``"hits"`` (right answers) of its
+            steps; the seconds already ``"spent"`` on it.
     """
 
     recipe: Recipe
@@ -518,11 +579,14 @@ def make_scheduler(optimizer, recipe: Recipe, steps: int):
     """The one-cycle schedule over ``steps`` steps: up in a straight line, then down to zero."""
     if not recipe.schedule:
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    total = steps + 1  # it counts one ahead: the rate is set for the step to come
+    # A rise of exactly one step, that is of no time at all, makes OneCycleLR divide by zero.
+    warmup = recipe.warmup * (1 + 1e-9) if recipe.warmup * total == 1 else recipe.warmup
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
-        total_steps=steps + 1,  # it counts one ahead: the rate is set for the step to come
-        pct_start=recipe.warmup,
+        total_steps=total,
+        pct_start=warmup,
         anneal_strategy="linear",
         cycle_momentum=False,
         div_factor=10,
@@ -544,15 +608,19 @@ def fit(
 
     Interrupting (Ctrl-C, or the notebook's stop button) is not an error: the
     model keeps what it has learnt, and the history that comes back goes on with
-    ``fit(model, data, recipe, resume=history)``.
+    ``fit(model, data, recipe, resume=history)``, to the same end as without a stop.
+    A step that is under way is finished first. A second Ctrl-C does not wait for it:
+    the run then goes on from the start of its epoch.
 
     Args:
         model: takes N×3×32×32 float from 0 to 1 and returns N×10 logits; images of all ``recipe.sizes``, too.
+            One that has been trained before is trained on from its weights, and a printed line says so.
         data: has ``train_images`` and ``test_images`` (N×3×32×32, uint8, 0 to 255),
             ``train_labels`` and ``test_labels`` (N, int64), as ``load_cifar10()`` returns.
         recipe: how to train.
         device: default: the fastest there is.
-        resume: the history of an interrupted run of the same model and recipe.
+        resume: the history of an interrupted run of such a model, the same data and recipe; the model
+            gets the weights with which that run stopped.
         progress: show one line per epoch.
         after_epoch: called with the history after each epoch, when ``model`` and ``history.state``
             are up to date; ``helpers.runs`` saves them there.
@@ -562,16 +630,36 @@ def fit(
     An interruption then ends the run.
 
     Raises:
-        ValueError: data of a wrong shape, dtype or range; ``resume`` of another recipe; a model that
-            takes 32×32 images only, and a recipe that has others.
+        ValueError: data of a wrong shape, dtype or range; ``resume`` of another recipe, model or data, or
+            without its state; a model that cannot be trained so (the message says why).
         FloatingPointError: the loss is no longer a number (the rate is too high).
         MemoryError: a batch does not fit into the device's memory.
     """
-    check_split(data.train_images, data.train_labels, "train")
-    check_split(data.test_images, data.test_labels, "test")
-    device = torch.device(device) if device else pick_device()
-    precision = pick_precision(device) if recipe.bfloat16 else torch.float32
+    classes = len(getattr(data, "classes", range(10)))
+    check_split(data.train_images, data.train_labels, "train", classes)
+    check_split(data.test_images, data.test_labels, "test", classes)
+    device = pick_device(device)
     history = resume or History(recipe)
+    _check_resumable(history, recipe)
+    if recipe.keep_memory:
+        keep_freed_memory()
+    training, put_back = None, torch_modes(device)
+    try:
+        with _explain_memory(recipe):
+            training = _Training(model, data, history, device, progress, classes)
+            return training.run(after_epoch)
+    except KeyboardInterrupt:
+        put_back()
+        if processes.size() > 1:  # the others wait for this process and would wait for ever
+            raise
+        return training.stopped() if training else history
+
+
+_TRAINED = weakref.WeakSet()
+"""The models that ``fit`` has trained in this process."""
+
+
+def _check_resumable(history: History, recipe: Recipe) -> None:
     if history.recipe != recipe:
         raise ValueError(
             "The history to resume comes from another recipe. Pass the recipe it was made with, history.recipe."
@@ -580,79 +668,253 @@ def fit(
         raise ValueError(
             "This run has finished; there is nothing to resume. Train a new model without resume."
         )
-    if recipe.keep_memory:
-        keep_freed_memory()
-    size = processes.size()
-    history.device = describe_device(device) + (f", {size} processes" if size > 1 else "")
-
-    model.to(device, memory_format=memory_format(recipe))
-    trained = processes.shared(model)
-    batches = Batches(data.train_images, data.train_labels, recipe, device, processes.rank(), size)
-    optimizer = make_optimizer(trained, recipe)
-    scheduler = make_scheduler(optimizer, recipe, recipe.epochs * batches.steps)
-    if history.state:
-        optimizer.load_state_dict(history.state["optimizer"])
-        scheduler.load_state_dict(history.state["scheduler"])
-    row, spent = (history.state["row"], history.state["spent"]) if history.state else (None, 0.0)
-
-    def keep_state():
-        processes.take_back(trained, model)
-        state = {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
-        history.state = state | {"row": row, "spent": spent}
-
-    shown = _Progress(progress and processes.rank() == 0, recipe)
-    started = time.perf_counter()
-    try:
-        with _explain_memory(recipe):
-            check_sizes(model, recipe, device)
-            while len(history.rows) < recipe.epochs:
-                row = row or _train_epoch(trained, batches, optimizer, scheduler, history, precision, shown)
-                row["test_accuracy"] = _test_accuracy(trained, data, precision)
-                row["seconds"] = spent + time.perf_counter() - started
-                history.rows[row["epoch"] - 1 :] = [row]  # an interruption just after it would test it again
-                shown.epoch(row)
-                row, spent = None, 0.0
-                history.finished = len(history.rows) == recipe.epochs
-                if after_epoch:
-                    keep_state()
-                    after_epoch(history)
-                started = time.perf_counter()
-        history.finished = True
-    except KeyboardInterrupt:
-        if size > 1:  # the others wait for this process and would wait for ever
-            raise
-        spent += time.perf_counter() - started
-        shown.say(
-            f"interrupted after {history.steps} of {recipe.epochs * batches.steps} steps: the model keeps what it "
-            "has learnt; fit(..., resume=history) goes on"
+    if history.steps and not history.state:
+        raise ValueError(
+            "The history to resume lacks the state of the optimiser, which History.save leaves out. Pass the "
+            "history that fit returned, or train with helpers.runs, which keeps all of it; or train a new model "
+            "without resume."
         )
-    keep_state()
-    model.eval()
-    return history
 
 
-def check_sizes(model, recipe: Recipe, device) -> None:
-    """Check that the model takes images of every size that the recipe trains with.
+class _Training:
+    """One call of ``fit``: the network, its optimiser, and how far they are.
+
+    An interruption may come between any two instructions. So whatever is counted follows from the steps
+    done and the rows, and doing it twice changes nothing; only inside a step, while ``whole`` is
+    False, the weights belong to no step, and the run falls back to ``history.state``.
+    """
+
+    def __init__(self, model, data, history: History, device, progress: bool, classes: int):
+        recipe, state = history.recipe, history.state
+        self.model, self.data, self.history, self.recipe = model, data, history, recipe
+        self.precision = pick_precision(device) if recipe.bfloat16 else torch.float32
+        self.layout = check_model(model, recipe, device, classes)
+        rank, size = processes.rank(), processes.size()
+        history.device = describe_device(device) + (f", {size} processes" if size > 1 else "")
+        self.batches = Batches(data.train_images, data.train_labels, recipe, device, rank, size)
+        self.losses, self.hits = torch.zeros(2, self.batches.steps, device=device)
+        if state:
+            self._check_state(state)
+            model.load_state_dict(state["model"])
+        self.trained = processes.shared(model)
+        self.optimizer = make_optimizer(self.trained, recipe)
+        self.scheduler = make_scheduler(self.optimizer, recipe, recipe.epochs * self.batches.steps)
+        if state:
+            self._take_up(state)
+        self.clock = (len(history.rows), state["spent"] if state else 0.0, time.perf_counter())
+        self.whole, self.ctrl_c = True, Interrupts()
+        self.shown = _Progress(progress and rank == 0, recipe)
+
+    def _check_state(self, state: dict) -> None:
+        mine, its = (
+            {name: t.shape for name, t in d.items()} for d in (self.model.state_dict(), state["model"])
+        )
+        if mine != its:
+            raise ValueError(
+                "The history to resume comes from another model. Pass the one that was trained, or one made like it."
+            )
+        if len(state["row"]["losses"]) != self.batches.steps:
+            raise ValueError(
+                f"The history to resume comes from other data: its epochs have {len(state['row']['losses'])} steps, "
+                f"and with this data they have {self.batches.steps}. Pass the data it was made with."
+            )
+
+    def _take_up(self, state: dict) -> None:
+        """Go on where this state was kept."""
+        self.optimizer.load_state_dict(
+            copy.deepcopy(state["optimizer"])
+        )  # it would go on with the same tensors
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.losses.copy_(state["row"]["losses"])
+        self.hits.copy_(state["row"]["hits"])
+        self.history.steps = state["steps"]
+        del self.history.rows[state["steps"] // self.batches.steps :]
+
+    def keep_state(self) -> None:
+        """Keep where the run stands, in copies that no later step changes."""
+        processes.take_back(self.trained, self.model)
+        self.history.finished = len(self.history.rows) == self.recipe.epochs
+        self.history.state = copy.deepcopy(
+            {
+                "steps": self.history.steps,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scheduler": self.scheduler.state_dict(),
+                "row": {"losses": self.losses, "hits": self.hits},
+                "spent": self.spent(),
+            }
+        )
+
+    def spent(self) -> float:
+        """Seconds spent on the current epoch, before an interruption too."""
+        epoch, before, started = self.clock
+        return before + time.perf_counter() - started if epoch == len(self.history.rows) else 0.0
+
+    def run(self, after_epoch) -> History:
+        """Train to the end."""
+        if self.model in _TRAINED and not self.history.steps:
+            self.shown.say(
+                "This model has been trained before: it goes on from its weights, at the start of the recipe. "
+                "recipe.model() makes a new one; after an interruption, resume=history goes on."
+            )
+        _TRAINED.add(self.model)
+        with self.ctrl_c, torch.enable_grad():
+            self.keep_state()
+            while not self.history.finished:
+                self.train_epoch()
+                self.end_epoch()
+                self.keep_state()
+                if after_epoch:
+                    after_epoch(self.history)
+                self.clock = (len(self.history.rows), 0.0, time.perf_counter())
+            self.model.eval()
+            return self.history
+
+    def stopped(self) -> History:
+        """After an interruption: put everything in order."""
+        if self.whole:
+            self.keep_state()
+        else:
+            self.model.load_state_dict(self.history.state["model"])
+            self.history.steps = self.history.state["steps"]
+        self.model.eval()
+        done = f"{self.history.steps} of {self.recipe.epochs * self.batches.steps} steps"
+        if self.history.finished:
+            self.shown.say(f"interrupted after {done}: the run is finished all the same")
+        else:
+            self.shown.say(
+                f"interrupted after {done}: the model keeps what it has learnt; fit(..., resume=history) goes on"
+            )
+        return self.history
+
+    def train_epoch(self) -> None:
+        """Train to the end of the current epoch."""
+        batches, history = self.batches, self.history
+        epoch = len(history.rows)
+        before = epoch * batches.steps
+        # Reading a loss makes a GPU wait, so there it is read once in 50 steps.
+        check_every = 1 if batches.device.type == "cpu" else 50
+        first = history.steps - before
+        self.trained.train()
+        for step, (images, labels) in enumerate(batches.epoch(epoch, first), start=first):
+            # Processes that train together wait for each other in a step: there Ctrl-C must not wait for its end.
+            with self.ctrl_c.held() if processes.size() == 1 else contextlib.nullcontext():
+                self.step(step, images, labels)
+            if step % check_every == 0 or step == batches.steps - 1:
+                _check_finite(self.losses[: step + 1], before, self.optimizer)
+                self.shown.step(epoch + 1, step + 1, batches.steps, self.losses[step].item())
+
+    def step(self, step: int, images, labels) -> None:
+        """One step, the given one of the epoch."""
+        self.whole = False
+        with torch.autocast(images.device.type, self.precision, enabled=self.precision != torch.float32):
+            logits = self.trained(images.contiguous(memory_format=self.layout))
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.scheduler.step()
+        self.losses[step] = loss.detach()
+        self.hits[step] = (logits.detach().argmax(1) == labels).sum()
+        self.history.steps += 1
+        self.whole = True
+
+    def end_epoch(self) -> None:
+        """Test the network and add the row of the epoch that has just been trained."""
+        history = self.history
+        seen = self.batches.steps * self.recipe.batch_size // processes.size()
+        learnt = processes.mean(torch.stack([self.losses.mean(), self.hits.sum() / seen]))
+        loss, accuracy = learnt.tolist()
+        row = {
+            "epoch": len(history.rows) + 1,
+            "learning_rate": self.scheduler.get_last_lr()[0],
+            "train_loss": loss,
+            "train_accuracy": accuracy,
+            "test_accuracy": _test_accuracy(self.trained, self.data, self.precision),
+            "seconds": self.spent(),
+        }
+        history.rows.append(row)
+        self.shown.epoch(row)
+
+
+def _test_accuracy(model, data, precision) -> float:
+    """Accuracy on the test images; each process tests its share of them."""
+    share = slice(processes.rank(), None, processes.size())
+    network = model.module if processes.size() > 1 else model
+    result = evaluate(network, data.test_images[share], data.test_labels[share], precision=precision)
+    if processes.size() == 1:
+        return result.accuracy
+    right = (result.predictions == result.labels).sum().float().to(next(network.parameters()).device)
+    return processes.mean(right).item() * processes.size() / len(data.test_labels)
+
+
+VIEW = "view size is not compatible"
+"""What PyTorch says of ``view`` on images that are laid out channels last, where ``reshape`` would do."""
+
+
+def check_model(model, recipe: Recipe, device, classes: int = 10) -> torch.memory_format:
+    """Move the model to the device, and let it answer once, before any time is spent on it.
+
+    Returns:
+        How its numbers are laid out now: as the recipe says, but not channels last if the model cannot be.
 
     Raises:
-        ValueError: it does not; the message says what to do.
+        ValueError: it has nothing to train, does not take images of every size that the recipe trains
+            with, or does not give a logit for each class; the message says what to do.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        for size in set(recipe.sizes) - {32}:
-            with torch.no_grad():
-                model(torch.zeros(1, 3, size, size, device=device))
-    except RuntimeError as error:
-        if _out_of_memory(error):
-            raise
+    if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(
-            f"The recipe trains with images of the sizes {recipe.sizes}, and the model does not take {size}×{size}: "
-            f"{error}. Use dataclasses.replace(recipe, sizes=(32,)), or put an nn.AdaptiveMaxPool2d "
-            "before the first linear layer."
-        ) from error
+            f"No weight of this {type(model).__name__} can be trained: it has none, or all are frozen. "
+            "model.requires_grad_(True) sets them free."
+        )
+    was_training = model.training
+    try:
+        for layout in dict.fromkeys((memory_format(recipe), torch.contiguous_format)):
+            model.to(device, memory_format=layout).eval()
+            try:
+                for size in sorted({32, *recipe.sizes}, reverse=True):
+                    _check_answer(
+                        model, torch.zeros(1, 3, size, size, device=device), layout, recipe, classes
+                    )
+                return layout
+            except RuntimeError as error:
+                if VIEW not in str(error):
+                    raise
     finally:
         model.train(was_training)
+
+
+@torch.no_grad()
+def _check_answer(model, image, layout, recipe: Recipe, classes: int) -> None:
+    size = image.shape[-1]
+    try:
+        answer = model(image.contiguous(memory_format=layout))
+    except Exception as error:  # whatever a model of the learner's own raises
+        if _out_of_memory(error) or (VIEW in str(error) and layout == torch.channels_last):
+            raise
+        do = (
+            "Use dataclasses.replace(recipe, sizes=(32,)), or put an nn.AdaptiveMaxPool2d before the first linear layer."
+            if size != 32
+            else "It has to take N×3×32×32, float32, pixels from 0 to 1."
+        )
+        raise ValueError(
+            f"The recipe trains with images of the sizes {recipe.sizes}, and the model does not take {size}×{size}: "
+            f"{error}. {do}"
+        ) from error
+    _check_logits(answer, 1, classes)
+
+
+def _check_logits(answer, images: int, classes: int | None = None) -> None:
+    """Check that a model's answer is one row of logits for each image."""
+    if not isinstance(answer, torch.Tensor):
+        raise ValueError(
+            f"The model gives a {type(answer).__name__}, not one tensor of logits. Let its forward() return the logits only."
+        )
+    if answer.ndim != 2 or len(answer) != images or classes not in (None, answer.shape[1]):
+        raise ValueError(
+            f"The model gives {tuple(answer.shape)} for {images} images, and the data has {classes or 'some'} classes: it "
+            f"has to give {images}×{classes or 'classes'} logits. Change its last layer."
+        )
 
 
 def memory_format(recipe: Recipe) -> torch.memory_format:
@@ -666,7 +928,7 @@ def time_per_step(recipe: Recipe, *, device=None, steps: int = 10) -> float:
     Returns:
         The median of ``steps`` steps; with several ``recipe.sizes`` the mean of their medians.
     """
-    device = torch.device(device) if device else pick_device()
+    device = pick_device(device)
     precision = pick_precision(device) if recipe.bfloat16 else torch.float32
     if recipe.keep_memory:
         keep_freed_memory()
@@ -690,52 +952,6 @@ def time_per_step(recipe: Recipe, *, device=None, steps: int = 10) -> float:
             seconds.append(time.perf_counter() - started)
         medians[size] = median(seconds[2:])
     return mean(medians[size] for size in recipe.sizes)
-
-
-def _train_epoch(model, batches, optimizer, scheduler, history, precision, shown) -> dict:
-    """Train to the end of the current epoch and return its row."""
-    recipe, layout = batches.recipe, memory_format(batches.recipe)
-    epoch, first_step = divmod(history.steps, batches.steps)
-    losses = torch.zeros(batches.steps, device=batches.device)
-    correct = torch.zeros((), device=batches.device)
-    seen = 0
-    # Reading a loss makes a GPU wait, so there it is read once in 50 steps.
-    check_every = 1 if batches.device.type == "cpu" else 50
-    model.train()
-    for step, (images, labels) in enumerate(batches.epoch(epoch, first_step), start=first_step):
-        with torch.autocast(batches.device.type, precision, enabled=precision != torch.float32):
-            logits = model(images.contiguous(memory_format=layout))
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        scheduler.step()
-        history.steps += 1
-
-        losses[step] = loss.detach()
-        correct += (logits.detach().argmax(1) == labels).sum()
-        seen += len(labels)
-        if step % check_every == 0 or step == batches.steps - 1:
-            _check_finite(losses[: step + 1], epoch * batches.steps, optimizer)
-            shown.step(epoch + 1, step + 1, batches.steps, losses[step].item())
-    loss, accuracy = processes.mean(torch.stack([losses[first_step:].mean(), correct / seen])).tolist()
-    return {
-        "epoch": epoch + 1,
-        "learning_rate": scheduler.get_last_lr()[0],
-        "train_loss": loss,
-        "train_accuracy": accuracy,
-    }
-
-
-def _test_accuracy(model, data, precision) -> float:
-    """Accuracy on the test images; each process tests its share of them."""
-    share = slice(processes.rank(), None, processes.size())
-    network = model.module if processes.size() > 1 else model
-    result = evaluate(network, data.test_images[share], data.test_labels[share], precision=precision)
-    if processes.size() == 1:
-        return result.accuracy
-    right = (result.predictions == result.labels).sum().float().to(next(network.parameters()).device)
-    return processes.mean(right).item() * processes.size() / len(data.test_labels)
 
 
 def _check_finite(losses, steps_before: int, optimizer) -> None:
@@ -817,21 +1033,30 @@ def evaluate(model, images, labels, *, precision=torch.float32, batch_size: int 
         left as it was.
 
     Raises:
-        ValueError: images or labels of a wrong shape, dtype or range.
+        ValueError: images or labels of a wrong shape, dtype or range, or a model that does not give logits.
     """
     check_split(images, labels, "test")
-    device = next(model.parameters()).device
-    was_training = model.training
+    device = next(model.parameters(), torch.empty(0)).device
+    was_training, layout = model.training, torch.channels_last
     model.eval()
     logits = []
     try:
         for batch in images.split(batch_size):
-            batch = batch.to(device).contiguous(memory_format=torch.channels_last)
+            batch = batch.to(device).contiguous(memory_format=layout).float() / 255
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                logits.append(model(batch.float() / 255).float())
+                try:
+                    answer = model(batch)
+                except RuntimeError as error:
+                    if VIEW not in str(error):
+                        raise
+                    layout = torch.contiguous_format
+                    answer = model(batch.contiguous())
+            _check_logits(answer, len(batch))
+            logits.append(answer.float())
     finally:
         model.train(was_training)
     logits = torch.cat(logits).cpu()
+    check_split(images, labels, "test", classes=logits.shape[1])
     return Evaluation(logits.softmax(1), labels.cpu(), F.cross_entropy(logits, labels.cpu()).item())
 
 
@@ -861,11 +1086,14 @@ def main(arguments=None) -> None:
         recipe = changed(RECIPES[chosen.recipe](), chosen.set)
     except ValueError as error:
         parser.error(str(error))
-    with processes.joined(chosen.device) as device:
-        data = processes.one_after_the_other(
-            lambda: load_cifar10(drawings=True if chosen.recipe == "smoke" else None)
-        )
-        train_and_save(recipe, data, chosen.save, device)
+    try:
+        with processes.joined(chosen.device) as device:
+            data = processes.one_after_the_other(
+                lambda: load_cifar10(drawings=True if chosen.recipe == "smoke" else None)
+            )
+            train_and_save(recipe, data, chosen.save, device)
+    except KeyboardInterrupt as error:
+        sys.exit(f"\n{error or 'Interrupted.'}")
 
 
 def train_and_save(recipe: Recipe, data, name: str, device=None) -> None:
@@ -873,6 +1101,8 @@ def train_and_save(recipe: Recipe, data, name: str, device=None) -> None:
     print(recipe, flush=True)
     model = recipe.model()
     history = fit(model, data, recipe, device=device)
+    if not history.finished:
+        raise KeyboardInterrupt(f"The training was interrupted, and {name} is as it was.")
     if processes.rank() > 0:
         return
     result = evaluate(model, data.test_images, data.test_labels)
@@ -886,16 +1116,16 @@ def changed(recipe: Recipe, changes: list[str]) -> Recipe:
     """``recipe`` with fields set from texts such as ``"width=0.5"``.
 
     Raises:
-        ValueError: a text is not ``FIELD=VALUE``, or the recipe has no such field.
+        ValueError: a text is not ``FIELD=VALUE``, or the recipe has no such field, or not with this value.
     """
-    values = {}
+    values, kinds = {}, {f.name: f.type for f in fields(Recipe)}
     for text in changes:
         name, _, value = text.partition("=")
-        if name not in (names := [f.name for f in fields(Recipe)]):
-            raise ValueError(f"{text!r}: a recipe has no field {name!r}. It has {', '.join(names)}.")
+        if name not in kinds:
+            raise ValueError(f"{text!r}: a recipe has no field {name!r}. It has {', '.join(kinds)}.")
         try:
-            values[name] = value if name == "name" else ast.literal_eval(value)
-        except (ValueError, SyntaxError) as error:
+            values[name] = value.strip("\"'") if kinds[name] is str else ast.literal_eval(value)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
             raise ValueError(f"{text!r}: {value!r} is no number, True or False.") from error
     return replace(recipe, **values)
 
