@@ -328,7 +328,10 @@ def measure(job: Job, data, epochs: int = BEGINNER_EPOCHS) -> dict:
             target=TARGET,
         )
     elif turn:
-        result["rows"] = fit(job.recipe.model(), part, job.recipe, device=device).rows
+        history = fit(job.recipe.model(), part, job.recipe, device=device)
+        if not history.finished:
+            raise KeyboardInterrupt
+        result["rows"] = history.rows
     else:
         run = runs.train(job.recipe, data, folder=folder() / "runs")
         result |= {"rows": run.history.rows, "run": run.folder.name}

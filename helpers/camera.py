@@ -48,24 +48,30 @@ def blur(images, sigma):
         sigma: radius in pixels of 32; one number, or one for each image.
     """
     check(images)
+    if not images.numel():
+        return images.clone()
     sigma = torch.as_tensor(sigma, dtype=torch.float32, device=images.device) * images.shape[-1] / SIZE
     sigma = sigma.expand(len(images)).clamp(min=1e-3)
-    reach = min(max(1, math.ceil(3 * sigma.max().item())), images.shape[-1] - 1)
-    at = torch.arange(-reach, reach + 1, device=images.device)
-    kernels = torch.softmax(-(at**2) / (2 * sigma[:, None] ** 2), dim=1).repeat_interleave(3, 0)
-    rows = F.pad(images, (reach,) * 4, mode="reflect").reshape(
-        1, -1, *(s + 2 * reach for s in images.shape[2:])
-    )
+    wanted = max(1, math.ceil(3 * sigma.max().item()))
+    down, across = (
+        min(wanted, side - 1) for side in images.shape[2:]
+    )  # a reflection is no wider than the picture
+
+    def kernels(reach):
+        at = torch.arange(-reach, reach + 1, device=images.device)
+        return torch.softmax(-(at**2) / (2 * sigma[:, None] ** 2), dim=1).repeat_interleave(3, 0)[:, None]
+
+    padded = F.pad(images, (across, across, down, down), mode="reflect").flatten(0, 1)[None]
     # One group for each channel of each image: every image has its own kernel.
-    rows = F.conv2d(rows, kernels[:, None, None, :], groups=len(kernels))
-    return F.conv2d(rows, kernels[:, None, :, None], groups=len(kernels)).view_as(images)
+    rows = F.conv2d(padded, kernels(across)[:, :, None, :], groups=padded.shape[1])
+    return F.conv2d(rows, kernels(down)[:, :, :, None], groups=padded.shape[1]).view_as(images)
 
 
 def shake(images, length):
     """The hand moved: a mean along a line of ``length`` pixels of 32, from left to right."""
     check(images)
     length = length * images.shape[-1] / SIZE
-    reach = math.ceil(length / 2)
+    reach = min(math.ceil(length / 2), images.shape[-1] - 1)
     at = torch.arange(-reach, reach + 1, device=images.device)
     # How much of each neighbour lies on the line: all of it, or a part at the ends.
     weights = (length / 2 + 0.5 - at.abs()).clamp(0, 1)
@@ -139,15 +145,18 @@ def move(images, *, degrees=0.0, zoom=1.0, stretch=1.0, shift=(0.0, 0.0)):
         shift: to the right and down, in halves of the picture's width and height; a pair of the same.
     """
     check(images)
+    if not images.numel():
+        return images.clone()
 
     def each(value):
         return torch.as_tensor(value, dtype=torch.float32, device=images.device).expand(len(images))
 
     turn = torch.deg2rad(each(degrees))
     across, down = each(zoom) * each(stretch), each(zoom) / each(stretch)
+    tall = images.shape[2] / images.shape[3]  # places are counted in halves of the width and of the height
     # Where each pixel of the result comes from: the opposite movement.
-    first = torch.stack([across * turn.cos(), -across * turn.sin(), -each(shift[0])], dim=1)
-    second = torch.stack([down * turn.sin(), down * turn.cos(), -each(shift[1])], dim=1)
+    first = torch.stack([across * turn.cos(), -across * turn.sin() * tall, -each(shift[0])], dim=1)
+    second = torch.stack([down * turn.sin() / tall, down * turn.cos(), -each(shift[1])], dim=1)
     grid = F.affine_grid(torch.stack([first, second], dim=1), list(images.shape), align_corners=False)
     moved = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False).clamp(0, 1)
     outside = (grid.abs() > 1).any(-1)[:, None]

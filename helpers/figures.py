@@ -38,6 +38,11 @@ def show(figure, alt: str) -> None:
     plt.close(figure)
 
 
+def _nothing(why: str) -> None:
+    """Say that there is nothing to draw."""
+    print(f"Nothing to draw: {why}.")
+
+
 def _grid(count: int, columns: int, side: float):
     rows = -(-count // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(columns * side, rows * (side + 0.22)), squeeze=False)
@@ -55,6 +60,8 @@ def images(pictures, titles, *, columns: int = 10, alt: str) -> None:
         columns: pictures per row.
         alt: what the reader should see.
     """
+    if not len(pictures):
+        return _nothing("there is no picture")
     with plt.rc_context(STYLE):
         figure, axes = _grid(len(pictures), columns, 0.88)
         for axis, picture, title in zip(axes, pictures, titles, strict=False):
@@ -69,10 +76,14 @@ def one_of_each(pictures, labels, classes, *, rows: int = 4) -> None:
     Args:
         pictures: N×3×H×W, uint8. labels: N, int64. classes: their names.
     """
-    examples = torch.stack([(labels == k).nonzero()[:rows, 0] for k in range(len(classes))], dim=1).flatten()
-    titles = [classes[labels[i]] if place < len(classes) else "" for place, i in enumerate(examples)]
+    blank = torch.ones_like(pictures[:1]) * (255 if pictures.dtype == torch.uint8 else 1)
+    shown = blank.repeat(rows * len(classes), 1, 1, 1)
+    for column in range(len(classes)):
+        found = pictures[labels == column][:rows]
+        shown[column :: len(classes)][: len(found)] = found  # a class with fewer pictures leaves white places
     alt = f"{rows} example images of each class, one column per class: {', '.join(classes)}."
-    images(pictures[examples], titles, columns=len(classes), alt=alt)
+    titles = [*classes, *[""] * (len(shown) - len(classes))]
+    images(shown, titles, columns=len(classes), alt=alt)
 
 
 def class_counts(splits: dict, classes) -> None:
@@ -82,12 +93,20 @@ def class_counts(splits: dict, classes) -> None:
         splits: name → labels (N, int64), e.g. ``{"train": …, "test": …}``.
         classes: the names of the classes.
     """
+    if not splits:
+        return _nothing("there are no labels")
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7.6, 2.2))
         for place, (name, labels) in enumerate(splits.items()):
             counts = labels.bincount(minlength=len(classes))
-            at = torch.arange(len(classes)) + 0.4 * (place - 0.5)
-            axis.bar(at, counts, width=0.38, color=(INK, SOFT)[place], label=f"{name} ({len(labels):,})")
+            at = torch.arange(len(classes)) + 0.8 * ((place + 0.5) / len(splits) - 0.5)
+            axis.bar(
+                at,
+                counts,
+                width=0.76 / len(splits),
+                color=(INK, SOFT)[place % 2],
+                label=f"{name} ({len(labels):,})",
+            )
         axis.set_xticks(range(len(classes)), classes, fontsize=8)
         axis.grid(axis="x", visible=False)
         axis.set_ylabel("images")
@@ -128,6 +147,8 @@ def filters(before, after) -> None:
 def curves(history) -> None:
     """Loss and accuracy by epoch, from a ``History``; dotted lines where the training images get larger."""
     epochs = history.column("epoch")
+    if not epochs:
+        return _nothing("no epoch has ended yet")
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.6))
         left.plot(epochs, history.column("train_loss"), color=INK, marker="o", ms=3)
@@ -178,6 +199,9 @@ def overlay(histories: dict) -> None:
     Args:
         histories: name → ``History``, as ``helpers.runs.named`` returns.
     """
+    histories = {name: history for name, history in histories.items() if history.rows}
+    if not histories:
+        return _nothing("no run has ended an epoch yet")
     colours = plt.get_cmap("cividis")
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.0), sharex=True)
@@ -296,10 +320,13 @@ def confusion(matrix, classes) -> None:
         axis.spines[:].set_visible(False)
         off = share.clone().fill_diagonal_(0)
         row, column = divmod(off.argmax().item(), len(classes))
+        worst = (
+            f"The most frequent mistake: {classes[row]} taken for {classes[column]}, {off[row, column]:.0%} of all "
+            f"{classes[row]} images."
+        )
         show(
             figure,
-            f"Confusion matrix, dark on the diagonal. The most frequent mistake: {classes[row]} taken for "
-            f"{classes[column]}, {off[row, column]:.0%} of all {classes[row]} images.",
+            f"Confusion matrix, dark on the diagonal. {worst if off.any() else 'There is no mistake.'}",
         )
 
 
@@ -336,6 +363,8 @@ def mistakes(evaluation, pictures, classes, *, count: int = 20) -> None:
     sure[evaluation.predictions == evaluation.labels] = -1
     worst = sure.argsort(descending=True)[:count]
     worst = worst[sure[worst] > 0]
+    if not len(worst):
+        return _nothing("there is no wrong answer")
     titles = [f"{classes[evaluation.predictions[i]]}\n({classes[evaluation.labels[i]]})" for i in worst]
     images(
         pictures[worst],
@@ -357,6 +386,9 @@ def reliability(evaluation, *, bins: int = 10) -> float:
     Returns:
         The expected calibration error, 0 to 1.
     """
+    if not len(evaluation.labels):
+        _nothing("there is no answer")
+        return float("nan")
     sure, answer = evaluation.probs.max(1)
     right = (answer == evaluation.labels).float()
     place = (sure * bins).long().clamp(max=bins - 1)
@@ -391,6 +423,8 @@ def waterfall(steps, *, alt: str) -> None:
         alt: what the reader should see.
     """
     names, values = [name for name, _ in steps], [value for _, value in steps]
+    if not names:
+        return _nothing("there are no steps")
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7, 0.36 * len(steps) + 0.6))
         for place, value in enumerate(values):
@@ -417,6 +451,8 @@ def fault_curves(curves: dict, *, alt: str) -> None:
             network is drawn light, the second in colour.
         alt: what the reader should see.
     """
+    if not curves:
+        return _nothing("there are no curves")
     with plt.rc_context(STYLE):
         rows = -(-len(curves) // 3)
         figure, axes = plt.subplots(rows, 3, figsize=(7.6, 1.75 * rows), sharey=True, squeeze=False)
@@ -468,6 +504,8 @@ def threshold(curve, chosen) -> None:
         curve: of the images that judge it (``helpers.calibration.Coverage``).
         chosen: the threshold to mark (``helpers.calibration.Threshold``).
     """
+    if not len(curve.thresholds):
+        return _nothing("there is no answer")
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(5.6, 2.8))
         axis.plot(curve.thresholds, curve.right, color=ACCENT)

@@ -121,8 +121,26 @@ def test_wrong_input_is_named(images, drawings):
         camera.blur((images * 255).to(torch.uint8), 1)
     with pytest.raises(ValueError, match="For one picture"):
         camera.distance(images[0], 2)
-    import dataclasses
-
-    recipe = dataclasses.replace(Recipe.camera(), augment="lens")
     with pytest.raises(ValueError, match="augment='lens'"):
-        Batches(drawings.train_images, drawings.train_labels, recipe, torch.device("cpu"))
+        replace(Recipe.camera(), augment="lens")
+
+
+@pytest.mark.parametrize("size", [(16, 128), (128, 16), (1, 40), (40, 1), (1, 1), (2, 2), (33, 7)])
+@pytest.mark.parametrize("name", camera.FAULTS)
+def test_a_picture_of_any_shape_can_have_the_fault(name, size):
+    fault, wide = camera.FAULTS[name], torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    for strength in fault.strengths:
+        result = fault.apply(wide, strength)
+        assert result.shape == wide.shape
+        assert result.isfinite().all() and result.min() >= 0 and result.max() <= 1
+    if name != "JPEG":  # Pillow is asked picture by picture
+        assert fault.apply(wide[:0], fault.strengths[2]).shape == (0, 3, *size)
+
+
+def test_a_wide_picture_is_blurred_and_turned_as_a_square_one_is():
+    """A dot far from every border, in a square of 96 and in the strip of 24×96 that is cut out of it."""
+    square = torch.zeros(1, 3, 96, 96)
+    square[..., 47:49, 50:52] = 1
+    for fault in (lambda images: camera.blur(images, 1.0), lambda images: camera.rotation(images, 30)):
+        wide = fault(square[..., 36:60, :])
+        torch.testing.assert_close(wide, fault(square)[..., 36:60, :], atol=1e-4, rtol=0)

@@ -14,9 +14,11 @@ TINY = replace(Recipe.smoke(), width=0.125)
 @pytest.mark.parametrize("shape", [(8, 40), (40, 8), (16, 16)])
 def test_all_directions_become_equally_large(shape):
     torch.manual_seed(0)
-    matrix = torch.randn(shape)
+    matrix = torch.randn(shape, dtype=torch.float64)  # of which the last digits depend on no processor
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    uneven = left @ torch.diag(torch.logspace(0, -2, len(values))) @ right  # of 1 to 0.01
+    uneven = (
+        left @ torch.diag(torch.logspace(0, -2, len(values), dtype=torch.float64)) @ right
+    )  # of 1 to 0.01
     after = torch.linalg.svdvals(orthogonal(uneven))
     assert after.max() < 1.25 and after.median() > 0.65
     assert torch.linalg.svdvals(uneven).min() / torch.linalg.svdvals(uneven).max() < 0.011
@@ -60,15 +62,16 @@ def test_biases_learn_faster_all_along_the_schedule():
 
 def test_one_step_of_a_kernel_by_hand():
     torch.manual_seed(0)
-    kernel = torch.nn.Parameter(torch.randn(4, 3, 3, 3).to(memory_format=torch.channels_last))
-    bias = torch.nn.Parameter(torch.randn(4))
+    double = {"dtype": torch.float64}
+    kernel = torch.nn.Parameter(torch.randn(4, 3, 3, 3, **double).to(memory_format=torch.channels_last))
+    bias = torch.nn.Parameter(torch.randn(4, **double))
     first = [{"params": [kernel], "orthogonal": True, "weight_decay": 0.2}, {"params": [bias]}]
     optimizer = Muon(first, lr=0.1, momentum=0.9, nesterov=True)
     wanted, wanted_bias = kernel.detach().clone(), bias.detach().clone()
     momentum = torch.zeros_like(wanted)
     plain = torch.optim.SGD([torch.nn.Parameter(wanted_bias)], lr=0.1, momentum=0.9, nesterov=True)
     for _ in range(2):
-        gradient, slope = torch.randn(4, 3, 3, 3), torch.randn(4)
+        gradient, slope = torch.randn(4, 3, 3, 3, **double), torch.randn(4, **double)
         kernel.grad, bias.grad = gradient.clone(), slope.clone()
         plain.param_groups[0]["params"][0].grad = slope.clone()
         optimizer.step()

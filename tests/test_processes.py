@@ -42,37 +42,32 @@ def furthest(one: dict, other: dict) -> float:
     return max((one[name].double() - other[name].double()).abs().max().item() for name in one)
 
 
-def test_one_step_has_the_gradients_and_running_averages_of_one_process(outcome):
-    (two, _), one, _ = outcome
-    assert furthest(one["gradients"], two["gradients"]) < 1e-12
-    assert one["gradients"]["features.0.weight"].abs().max() > 1e-3
-
-
-@pytest.mark.parametrize("name", ["Muon", "SGD"])
-def test_without_batch_norm_the_weights_are_nearly_equal(outcome, name):
+@pytest.mark.parametrize("name", together.RECIPES)
+def test_step_by_step_the_weights_and_running_averages_are_those_of_one_process(outcome, name):
     (two, _), one, _ = outcome
     start = together.RECIPES[name].model().state_dict()
-    after = one[name]["weights"]
-    assert furthest(after, two[name]["weights"]) < 1e-6
-    assert furthest(after, start) > 1e-3
+    for alone, shared in zip(one[name], two[name], strict=True):
+        assert furthest(alone, shared) < 1e-9
+    assert len(one[name]) == together.STEPS
+    assert furthest(one[name][-1], start) > 1e-2
 
 
-def test_with_batch_norm_it_learns_as_well(outcome):
-    """Rounding alone drives two such runs apart, so only the outcome is compared."""
+def test_the_whole_training_learns_as_well(outcome):
+    """In float32, rounding alone drives two such runs apart, so only the outcome is compared."""
     (two, _), one, _ = outcome
-    first, second = (run["batch norm"]["rows"][-1] for run in (one, two))
-    assert abs(first["test_accuracy"] - second["test_accuracy"]) < 0.1
+    first, second = (run["fit"]["rows"][-1] for run in (one, two))
     assert abs(first["train_loss"] - second["train_loss"]) < 0.1
-    assert second["test_accuracy"] > 0.7  # guessing gives 0.1
+    assert min(first["test_accuracy"], second["test_accuracy"]) > 0.5  # guessing gives 0.1
 
 
 def test_both_hold_the_same_network_and_one_of_them_speaks(outcome):
     two, _, said = outcome
     for name in together.RECIPES:
-        assert furthest(two[0][name]["weights"], two[1][name]["weights"]) == 0
+        assert furthest(two[0][name][-1], two[1][name][-1]) == 0
+    assert furthest(two[0]["fit"]["weights"], two[1]["fit"]["weights"]) == 0
     assert said.stdout.count("only once") == 1
     assert said.stdout.count("epoch  1/4") == 1
-    assert two[0]["batch norm"]["device"].endswith(", 2 processes")
+    assert two[0]["fit"]["device"].endswith(", 2 processes")
     assert "Warning" not in said.stderr
 
 

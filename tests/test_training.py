@@ -1,14 +1,17 @@
 import _thread
+import json
 import platform
+import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from helpers import figures
+from helpers import figures, training
 from helpers.data import CIFAR10
 from helpers.training import (
     RECIPES,
@@ -158,6 +161,8 @@ def test_out_of_memory_names_the_batch_size(drawings):
         ({"train_labels": torch.full((1000,), -1)}, "runs from -1"),
         ({"test_labels": torch.zeros(3, dtype=torch.int64)}, r"one torch.int64 per image: \(500,\)"),
         ({"train_labels": torch.zeros(1000)}, "torch.float32"),
+        ({"train_labels": [0] * 1000}, r"train_labels is a list, not a torch.Tensor"),
+        ({"test_images": np.zeros((500, 3, 32, 32), np.uint8)}, "test_images is a ndarray"),
     ],
 )
 def test_data_of_the_wrong_kind_is_named_before_any_training(drawings, change, message):
@@ -179,11 +184,173 @@ def test_a_batch_larger_than_the_data_is_refused(drawings):
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"crop_padding": 32}, "from 0 to 31"),
         ({"width": "wide"}, "width='wide'"),
+        ({"width": 0}, "from 0.01 to 64"),
+        ({"epochs": 1.5}, r"Recipe\(epochs=1.5\): epochs must be a number, at least 1, and whole"),
+        ({"batch_size": 100.0}, "and whole"),
+        ({"crop_padding": 1.5}, "from 0 to 31, and whole"),
+        ({"learning_rate": float("inf")}, "learning_rate must be a number, at least 0"),
+        ({"epochs": True}, "epochs must be a number"),
+        ({"seed": "a"}, "seed must be a number, from 0"),
+        ({"seed": -1}, "seed must be a number, from 0"),
+        ({"flip": "no"}, "flip must be True or False"),
+        ({"muon": 1}, "muon must be True or False"),
+        ({"name": None}, "name must be a text"),
+        ({"augment": "lens"}, "augment must be '' or 'camera'"),
     ],
 )
 def test_a_recipe_that_cannot_be_trained_is_refused_when_it_is_made(change, message):
     with pytest.raises(ValueError, match=message):
         replace(TINY, **change)
+
+
+ODD = [
+    None,
+    "",
+    "1",
+    b"1",
+    1,
+    0.5,
+    -1,
+    10**400,
+    2**64,
+    True,
+    float("nan"),
+    -float("inf"),
+    1j,
+    [],
+    (20,),
+    [True],
+]
+ODD += [{}, torch.tensor(1), np.int64(20), np.float32(0.5), np.bool_(True), lambda: 1]
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Recipe)])
+def test_a_field_of_a_recipe_holds_its_own_type_or_is_named(name):
+    """Whatever it is given; what is taken can be trained, printed and written as JSON."""
+    refused = 0
+    for value in ODD:
+        try:
+            recipe = Recipe(**{name: value})
+        except ValueError as error:
+            refused += 1
+            assert str(error).startswith(f"Recipe({name}={value!r}): {name} must be ")
+        else:
+            assert type(getattr(recipe, name)) is type(getattr(Recipe(), name))
+            assert eval(repr(recipe)) == recipe == Recipe(**json.loads(json.dumps(asdict(recipe))))
+    assert refused > len(ODD) / 2
+
+
+@pytest.mark.parametrize("seed", [20240501, 2**63, 2**64 - 1])
+def test_a_large_seed_is_a_seed_as_any_other(drawings, seed):
+    first = {}
+    for number in (seed, seed - 1):
+        recipe = replace(TINY, seed=number, augment="camera")
+        batches = Batches(drawings.train_images, drawings.train_labels, recipe, "cpu")
+        first[number] = next(batches.epoch(1))[0]
+    assert not torch.equal(*first.values())
+    assert not torch.equal(
+        weights(replace(TINY, seed=seed).model()), weights(replace(TINY, seed=seed - 1).model())
+    )
+
+
+def test_what_seed_and_epoch_decide_stays_as_it_was(drawings):
+    """Another order of the images would be another run under the same name."""
+    recipe = replace(TINY, seed=7, crop_padding=0, flip=False)
+    (_, labels), *_ = Batches(drawings.train_images, drawings.train_labels, recipe, "cpu").epoch(1)
+    order = torch.randperm(1000, generator=torch.Generator().manual_seed(7 * 100_003 + 1))
+    assert torch.equal(labels, drawings.train_labels[order[:100]])
+
+
+def test_a_schedule_of_any_length_rises_and_falls():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    for steps in (*range(1, 13), 63, 99):
+        for warmup in (0, 0.1, 0.25, 0.5, 1, *(1 / n for n in range(3, 14))):
+            recipe = Recipe(warmup=warmup, learning_rate=0.5)
+            optimizer = torch.optim.SGD([weight], lr=0.5)
+            scheduler, rates = make_scheduler(optimizer, recipe, steps), []
+            for _ in range(steps):
+                rates.append(scheduler.get_last_lr()[0])
+                optimizer.step()
+                scheduler.step()
+            assert 0.04 < max(rates) <= 0.5
+            top = rates.index(max(rates))
+            assert rates == sorted(rates[:top]) + sorted(rates[top:], reverse=True)
+
+
+def test_one_epoch_of_three_steps_can_be_trained(drawings):
+    data = replace(
+        drawings, train_images=drawings.train_images[:300], train_labels=drawings.train_labels[:300]
+    )
+    recipe = replace(TINY, epochs=1, sizes=(32,))
+    assert fit(recipe.model(), data, recipe, progress=False).steps == 3
+
+
+class Student(nn.Module):
+    """Flattens with ``view``, as the commonest tutorial does."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.pool, self.fc = nn.Conv2d(3, 8, 5), nn.MaxPool2d(2), nn.Linear(8 * 14 * 14, 10)
+
+    def forward(self, images):
+        return self.fc(self.pool(torch.relu(self.conv(images))).view(-1, 8 * 14 * 14))
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_a_network_that_flattens_with_view_is_trained_and_tested(drawings, channels_last):
+    recipe = replace(TINY, epochs=1, sizes=(32,), channels_last=channels_last)
+    student = Student()
+    before = evaluate(student, drawings.test_images, drawings.test_labels)
+    history = fit(student, drawings, recipe, progress=False)
+    after = evaluate(student, drawings.test_images, drawings.test_labels)
+    assert history.finished and not torch.equal(before.probs, after.probs)
+
+
+class Answers(nn.Module):
+    """One linear layer, and then what ``give`` makes of its logits."""
+
+    def __init__(self, give=lambda logits: logits, outputs=10):
+        super().__init__()
+        self.fc, self.give = nn.Linear(3072, outputs), give
+
+    def forward(self, images):
+        return self.give(self.fc(images.flatten(1)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Answers(outputs=3), r"gives \(1, 3\) for 1 images, and the data has 10 classes"),
+        (lambda: Answers(outputs=1000), r"gives \(1, 1000\)"),
+        (lambda: Answers(lambda logits: (logits, logits)), "gives a tuple, not one tensor of logits"),
+        (lambda: Answers(lambda logits: {"logits": logits}), "gives a dict"),
+        (lambda: Answers(lambda logits: None), "gives a NoneType"),
+        (lambda: Answers(lambda logits: logits[0]), r"gives \(10,\)"),
+        (lambda: Answers().requires_grad_(False), "No weight of this Answers can be trained"),
+        (lambda: nn.Flatten(), "No weight of this Flatten can be trained"),
+        (lambda: Answers().double(), "does not take 32×32.*float32, pixels from 0 to 1"),
+        (lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(1800, 10)), "does not take 32×32"),
+        (lambda: Answers(lambda logits: logits["logits"]), "does not take 32×32"),
+    ],
+)
+def test_a_model_that_cannot_be_trained_is_told_from_the_start(drawings, make, message):
+    with pytest.raises(ValueError, match=message):
+        fit(make(), drawings, replace(TINY, sizes=(32,)), progress=False)
+
+
+def test_a_model_of_one_layer_can_be_trained(drawings):
+    recipe = replace(TINY, epochs=1, sizes=(32,))
+    assert fit(Answers(), drawings, recipe, progress=False).finished
+    with pytest.raises(ValueError, match="not one tensor of logits"):
+        evaluate(Answers(lambda logits: [logits]), drawings.test_images, drawings.test_labels)
+    with pytest.raises(ValueError, match="runs from 0 to 9; with 3 classes"):
+        evaluate(Answers(outputs=3), drawings.test_images, drawings.test_labels)
+
+
+def test_a_device_that_is_not_there_is_named(drawings):
+    for device in ("banana", "cuda:99"):
+        with pytest.raises(ValueError, match=f"device='{device}' cannot be used here"):
+            fit(TINY.model(), drawings, TINY, device=device)
 
 
 def test_a_printed_recipe_leaves_out_what_is_as_usual():
@@ -205,6 +372,13 @@ def test_a_recipe_can_be_changed_from_the_command_line():
         changed(TINY, ["depth=3"])
     with pytest.raises(ValueError, match="'wide' is no number"):
         changed(TINY, ["width=wide"])
+    assert changed(TINY, ["augment=camera", "name=a b", "sizes=16,32"]) == replace(
+        TINY, augment="camera", name="a b", sizes=(16, 32)
+    )
+    assert changed(TINY, ['augment="camera"']).augment == "camera"
+    for wrong in ("augment=lens", "epochs=1.5", "flip=0", "sizes=32", "width", "width={[]: 1}"):
+        with pytest.raises(ValueError, match=wrong.partition("=")[0]):
+            changed(TINY, [wrong])
 
 
 def test_a_trick_can_be_taken_away():
@@ -423,4 +597,16 @@ for keep in (False, True):
 
 
 def test_a_step_takes_some_time():
-    assert 0 < time_per_step(TINY, steps=1) < 60
+    assert 0 < time_per_step(TINY, steps=1) < float("inf")
+
+
+def test_an_interrupted_training_of_the_command_line_leaves_the_saved_network_alone(
+    drawings, monkeypatch, scratch_artifacts
+):
+    saved = scratch_artifacts / "net.pth"
+    scratch_artifacts.mkdir()
+    saved.write_text("what was there")
+    monkeypatch.setattr(training, "_check_finite", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt, match="is as it was"):
+        training.train_and_save(TINY, drawings, "net.pth")
+    assert saved.read_text() == "what was there"

@@ -38,7 +38,7 @@ WAITS = [(torch.Tensor, "item"), (torch.Tensor, "tolist"), (torch.Tensor, "cpu")
 
 
 def tiny_data() -> CIFAR10:
-    return CIFAR10(*make_drawings(train=40, test=20), source="drawings")
+    return CIFAR10(*make_drawings(train=20, test=10), source="drawings")
 
 
 def press() -> None:
@@ -71,6 +71,7 @@ class AtLine:
         if event == "line":
             self.lines += 1
             if self.lines == self.line:
+                sys.settrace(None)
                 self.interrupt()
         return self._line
 
@@ -160,8 +161,8 @@ def outcome(model, history) -> dict:
     return {"weights": weights, "rows": rows, "steps": history.steps}
 
 
-def instants(data, device, count: int, seed: int = 0):
-    """Yield ``(what, how, outcome, stops, straight)`` for ``count`` random lines, then for every wait."""
+def instants(data, device, count: int, seed: int = 0, every: int = 1):
+    """Yield ``(what, how, outcome, stops, straight)`` for ``count`` random lines, then at ``every`` so many waits."""
     chance = random.Random(seed)
     kinds = {"fit": Fit(data, device)}
     kinds |= {"runs.train": Runs(data, device, False), "runs.train(again=True)": Runs(data, device, True)}
@@ -180,7 +181,7 @@ def instants(data, device, count: int, seed: int = 0):
     for owner, name in WAITS:
         counter = AtWait(owner, name)
         kinds["fit"].run(counter)
-        for call in range(1, counter.calls + 1):
+        for call in range(1, counter.calls + 1, every):
             where = AtWait(owner, name, call, (press, bare)[call % 2])
             yield "fit", f"at {name}", *kinds["fit"].run(where), straight["fit"]
 
