@@ -101,8 +101,8 @@ def class_counts(splits: dict, classes) -> None:
             counts = labels.bincount(minlength=len(classes))
             at = torch.arange(len(classes)) + 0.8 * ((place + 0.5) / len(splits) - 0.5)
             axis.bar(
-                at,
-                counts,
+                at.tolist(),
+                counts.tolist(),
                 width=0.76 / len(splits),
                 color=(INK, SOFT)[place % 2],
                 label=f"{name} ({len(labels):,})",
@@ -134,7 +134,7 @@ def filters(before, after) -> None:
             tiles = torch.nn.functional.pad(tiles, (0, 1, 0, 1), value=1.0)
             columns = 8 if len(tiles) % 8 == 0 else len(tiles)
             rows = tiles.view(-1, columns, 3, size + 1, size + 1).permute(0, 3, 1, 4, 2)
-            axis.imshow(rows.reshape(-1, columns * (size + 1), 3), interpolation="nearest")
+            axis.imshow(rows.reshape(-1, columns * (size + 1), 3).numpy(), interpolation="nearest")
             axis.set_title(title)
             axis.axis("off")
         show(
@@ -305,7 +305,7 @@ def confusion(matrix, classes) -> None:
     share = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
     with plt.rc_context(STYLE | {"axes.grid": False}):
         figure, axis = plt.subplots(figsize=(5.2, 4.6))
-        axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        axis.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=1)
         for row in range(len(classes)):
             for column in range(len(classes)):
                 value = share[row, column].item()
@@ -485,6 +485,8 @@ def coverage(curves: dict, *, alt: str) -> None:
         curves: name → ``helpers.calibration.Coverage``; one or two.
         alt: what the reader should see.
     """
+    if not curves:
+        return _nothing("there are no curves")
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(4.6, 2.6))
         for (name, curve), colour in zip(curves.items(), ("#6d8498", ACCENT), strict=False):

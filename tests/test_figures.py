@@ -35,6 +35,7 @@ def shown(monkeypatch):
         (lambda: figures.class_counts({}, CLASSES), "there are no labels"),
         (lambda: figures.waterfall([], alt="none"), "there are no steps"),
         (lambda: figures.fault_curves({}, alt="none"), "there are no curves"),
+        (lambda: figures.coverage({}, alt="none"), "there are no curves"),
         (
             lambda: figures.threshold(calibration.Coverage(*torch.zeros(3, 0)), SimpleNamespace(value=0.5)),
             "there is no answer",
@@ -63,7 +64,6 @@ def test_nothing_to_draw_is_said_in_a_sentence(shown, capsys, draw, said):
         ),
         (lambda: figures.filters(torch.rand(5, 3, 3, 3), torch.zeros(5, 3, 3, 3)), "kernels"),
         (lambda: figures.waterfall([("all", 0.0)], alt="one bar"), "one bar"),
-        (lambda: figures.coverage({}, alt="nothing"), "nothing"),
     ],
 )
 def test_hardly_anything_is_drawn(shown, draw, alt):
