@@ -330,7 +330,7 @@ class Answers(nn.Module):
         (lambda: nn.Flatten(), "No weight of this Flatten can be trained"),
         (lambda: Answers().double(), "does not take 32×32.*float32, pixels from 0 to 1"),
         (lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(1800, 10)), "does not take 32×32"),
-        (lambda: Answers(lambda logits: logits["logits"]), "does not take 32×32"),
+        (lambda: Answers(lambda logits: logits.unknown), "does not take 32×32"),
     ],
 )
 def test_a_model_that_cannot_be_trained_is_told_from_the_start(drawings, make, message):
