@@ -16,6 +16,7 @@ data               CIFAR-10: find, download, verify, hold in memory
 model              AlexNet for 32×32 images, its normalisation inside
 checkpoints        the two ways to save and load, and the one that ships
 processes          several processes that train one network (torchrun)
+interrupts         Ctrl-C that lets a training step end first
 training           Recipe, fit(), evaluate(), History
 camera_network     makes the second checkpoint, for photos from a camera
 runs               experiments: kept, loaded, compared

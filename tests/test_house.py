@@ -24,6 +24,7 @@ ORDER = [
     "checkpoints",
     "muon",
     "processes",
+    "interrupts",
     "training",
     "camera_network",
     "runs",
