@@ -22,7 +22,7 @@ def torchrun(*arguments, **environment):
         env=os.environ | {"PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1"} | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,  # under load too
     )
     assert result.returncode == 0, result.stderr
     return result
