@@ -147,4 +147,4 @@ def test_a_wide_picture_is_blurred_and_turned_as_a_square_one_is():
         torch.testing.assert_close(
             wide[..., 6:18, middle], fault(square)[..., 42:54, middle], atol=1e-4, rtol=0
         )
-        assert wide[..., 6:18, middle].max() > 0.1
+        assert wide[..., 6:18, middle].max() > 0.05
