@@ -7,19 +7,21 @@ recipe, the versions, the data it was trained on with their checksum, and what t
 network says about 100 drawings, which can be checked anywhere.
 """
 
+import io
 import json
 import pickle
-import zipfile
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from helpers import paths
+from helpers import paths, torch_files
 from helpers.drawings import make_drawings
-from helpers.model import AlexNet, Normalise
+from helpers.model import AlexNet, Normalise, check_network
+from helpers.torch_files import Content, Unknown
 
 SHIPPED = paths.PRETRAINED / "alexnet.pth"
 CAMERA = paths.PRETRAINED / "alexnet_camera.pth"
@@ -47,112 +49,346 @@ def save_weights(model: nn.Module, path) -> None:
     """The first way: save the ``state_dict``, that is the tensors and their names.
 
     Raises:
+        ValueError: ``model`` is no network.
         OSError: the file cannot be written; an older one is then still whole.
     """
-    with paths.replacing(path) as temporary:
-        torch.save(model.state_dict(), temporary)
-
-
-def load_weights(model: nn.Module, path) -> nn.Module:
-    """Load a saved ``state_dict`` into ``model`` (in place) and return it in evaluation mode.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, holds something else, or belongs to another network;
-            the model is then unchanged.
-    """
-    state = _load(path)
-    if isinstance(state, nn.Module) or not isinstance(state, dict):
-        raise ValueError(
-            f"{paths.shorten(path)} holds a {type(state).__name__}, not a state_dict. "
-            "If it was saved with torch.save(model, path), use load_model(path)."
-        )
-    mine = model.state_dict()
-    problems = [f"it lacks {name}" for name in mine if name not in state]
-    problems += [f"it has {name}, which the network has not" for name in state if name not in mine]
-    for name, tensor in mine.items():
-        found = getattr(state.get(name), "shape", tensor.shape)
-        if found != tensor.shape:
-            problems.append(f"{name} is {tuple(found)} in the file and {tuple(tensor.shape)} in the network")
-    if problems:
-        more = f" (and {len(problems) - 3} more differences)" if len(problems) > 3 else ""
-        raise ValueError(
-            f"{paths.shorten(path)} does not fit this {type(model).__name__}: {'; '.join(problems[:3])}{more}. "
-            "Build the network as it was when it was saved: same classes, same width, same layers."
-        )
-    model.load_state_dict(state)
-    return model.eval()
+    check_network(model)
+    _save(model.state_dict(), path)
 
 
 def save_model(model: nn.Module, path) -> None:
     """The second way: save the whole object, that is a pickle naming its classes.
 
     Raises:
+        ValueError: ``model`` is no network, or it holds something that has no name to be found by, such as a lambda.
         OSError: the file cannot be written; an older one is then still whole.
     """
+    check_network(model)
+    try:
+        _save(model, path)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"This {type(model).__name__} cannot be saved whole: {error}. Use save_weights(model, path)."
+        ) from error
+
+
+def _save(thing, path) -> None:
+    # Into memory first: PyTorch's own writer does not say that a disk is full.
+    buffer = io.BytesIO()
+    torch.save(thing, buffer)
     with paths.replacing(path) as temporary:
-        torch.save(model, temporary)
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def load_weights(model: nn.Module, path) -> nn.Module:
+    """Load a saved ``state_dict`` into ``model`` (in place) and return it in evaluation mode.
+
+    Training scripts often save more than the weights: a dict that holds them beside the optimiser's state, or names
+    that begin with ``module.`` or ``_orig_mod.``, because the network was wrapped. The weights
+    are found in it by their names; nothing else is looked at.
+
+    Args:
+        model: the network, built as it was when it was saved.
+        path: a file that ``save_weights`` or ``torch.save`` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        PermissionError: it must not be read.
+        ValueError: the file is damaged, holds something else, or belongs to another network; a
+            tensor in it is of another kind (sparse, quantised, complex, whole numbers), or holds NaN or
+            infinity. The model is then unchanged, as it is after a Ctrl-C.
+    """
+    check_network(model)
+    _put(model, _fitting(model, path))
+    return model.eval()
+
+
+def _put(model: nn.Module, tensors: dict) -> None:
+    """Give the network these values: all of them, or none if it is interrupted."""
+    mine = model.state_dict()
+    before = {name: tensor.clone() for name, tensor in mine.items()}
+    try:
+        for name, tensor in mine.items():
+            tensor.copy_(tensors[name])
+    except BaseException:
+        for name, tensor in before.items():
+            mine[name].copy_(tensor)
+        raise
+
+
+def _fitting(model: nn.Module, path) -> dict:
+    """The tensors of a file by the network's names, and with its dtypes.
+
+    Raises:
+        FileNotFoundError, PermissionError, ValueError: as ``load_weights``.
+    """
+    mine = model.state_dict()
+    unready = [name for name, tensor in mine.items() if is_lazy(tensor) or tensor.is_meta]
+    if unready:
+        raise ValueError(
+            f"This {type(model).__name__} has no values yet to load into: {unready[0]} is on the meta device or lazy. "
+            "Build it on the CPU, and run it once if its layers are lazy."
+        )
+    where, state = _find(mine, torch_files.read(path), path)
+    problems = _differences(mine, state)
+    if problems:
+        raise ValueError(
+            f"{paths.shorten(path)} does not fit this {type(model).__name__}: {_first(problems)}"
+            f"{f' (compared with what is under {where})' if where else ''}. Build the network as it was when it was saved: same classes, same width, same layers."
+        )
+    found = {name: _converted(state[name], tensor) for name, tensor in mine.items()}
+    problems = [f"{name} {problem}" for name, problem in found.items() if isinstance(problem, str)]
+    if problems:
+        raise ValueError(
+            f"{paths.shorten(path)} holds no weights that can be used: {_first(problems)}. "
+            "Save ordinary float tensors, or take another checkpoint."
+        )
+    return found
+
+
+def _first(problems: list[str]) -> str:
+    more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+    return "; ".join(problems[:3]) + more
+
+
+def _find(mine: dict, content: Content, path) -> tuple[str, dict]:
+    """Where in a file the weights lie (``""``, ``"['net']"``), and the dict with the names that the network has.
+
+    Raises:
+        ValueError: there is none, or there are several.
+    """
+    inside = {where: _renamed(state, mine) for where, state in _dicts(content.value).items()}
+    fitting = {where: state for where, state in inside.items() if state.keys() == mine.keys()}
+    if len(fitting) > 1:
+        raise ValueError(
+            f"{paths.shorten(path)} holds several sets of weights that fit: {' and '.join(fitting)}. Take one: "
+            f"model.load_state_dict(checkpoints.read_state(path){next(iter(fitting))})."
+        )
+    # If none fits, the one with most tensors shows best what differs.
+    tensors = {
+        where: sum(isinstance(one, torch.Tensor) for one in inside[where].values()) for where in inside
+    }
+    best = next(iter(fitting), None) or max(tensors, key=tensors.get, default="")
+    if best in fitting or tensors.get(best):
+        return best, inside[best]
+    _refuse_model(content.value, path)
+    if content.unknown:
+        raise _refused(path, content, "")
+    raise ValueError(
+        f"{paths.shorten(path)} holds a {type(content.value).__name__} without weights, not a state_dict. "
+        "Save one: torch.save(model.state_dict(), path)."
+    )
+
+
+def _refuse_model(value, path) -> None:
+    """Say that a file holds a whole model, where its weights are wanted."""
+    found = value.values() if isinstance(value, dict) else [value]
+    whole = next((one for one in found if isinstance(one, Unknown) and one.is_model), None)
+    if whole is not None:
+        raise ValueError(
+            f"{paths.shorten(path)} was refused: it holds a whole {whole.name}, not a state_dict, and building one could run "
+            "code. Use load_model(path); if the class is your own, load_model(path, allowed=[…])."
+        )
+
+
+def _dicts(value) -> dict[str, dict]:
+    """The dicts in a file that could be a state_dict, each once, by where they lie: ``""``, ``"['net']"``."""
+    found, seen, waiting = {}, set(), [("", value)]
+    while waiting and len(seen) < 1000:
+        where, value = waiting.pop(0)
+        if not isinstance(value, dict) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if all(isinstance(name, str) for name in value):
+            found[where] = value
+        waiting += [
+            (f"{where}[{torch_files.printable(name)!r}]", inside)
+            for name, inside in value.items()
+            if isinstance(inside, dict)
+        ]
+    return found
+
+
+WRAPPERS = ("module", "_orig_mod")
+"""What DataParallel and torch.compile put into the names of a network that they wrap."""
+
+
+def _renamed(state: dict, mine: dict) -> dict:
+    """``state`` with the network's names, where the two differ only by what a wrapper added."""
+    ours = {_bare(name): name for name in mine}
+    bare = {_bare(name): tensor for name, tensor in state.items()}
+    rest = {name.partition(".")[2]: tensor for name, tensor in bare.items()}
+    one_head = len({name.partition(".")[0] for name in bare}) == 1  # such as Lightning's "model."
+    for names in (bare, rest) if one_head else (bare,):
+        if names.keys() == ours.keys() and len(names) == len(state):
+            return {ours[name]: tensor for name, tensor in names.items()}
+    return state
+
+
+def _bare(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+
+
+def _differences(mine: dict, state: dict) -> list[str]:
+    """How the names and shapes of a file differ from the network's."""
+    problems = [f"it lacks {name}" for name in mine if name not in state]
+    problems += [
+        f"it has {torch_files.printable(name)}, which the network has not"
+        for name in state
+        if name not in mine
+    ]
+    for name, tensor in mine.items():
+        found = getattr(state.get(name), "shape", tensor.shape)
+        if found != tensor.shape:
+            problems.append(f"{name} is {tuple(found)} in the file and {tuple(tensor.shape)} in the network")
+    return problems
+
+
+def _converted(found, wanted: torch.Tensor):
+    """``found`` in the dtype of ``wanted``, or what is wrong with it.
+
+    Float takes any float; whole numbers take whole numbers. Nothing else is turned into the other.
+    """
+    if isinstance(found, Unknown):
+        return f"is {found}"
+    if not isinstance(found, torch.Tensor):
+        return f"is a {type(found).__name__}, not a tensor"
+    numbers = found.detach()
+    if wanted.is_complex() != numbers.is_complex() or (
+        wanted.is_floating_point() and not numbers.is_floating_point()
+    ):
+        return f"holds {_dtype(found)}, and the network {_dtype(wanted)}"
+    numbers = numbers.to(wanted.dtype)
+    exact = numbers if numbers.is_complex() else numbers.double()
+    if not exact.isfinite().all():
+        return "holds NaN or infinity"
+    if not wanted.is_floating_point() and not torch.equal(exact, found.to(exact.dtype)):
+        return f"holds {_dtype(found)} that are no {_dtype(wanted)}"
+    return numbers
+
+
+def _dtype(tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def read_state(path):
+    """What is in a file of ``torch.save``: numbers, texts, lists, dicts and tensors, on the CPU. Nothing of it is run.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        PermissionError: it must not be read.
+        ValueError: the file is damaged, or holds something else than that.
+    """
+    content = torch_files.read(path)
+    if content.unknown:
+        raise _refused(path, content, "Save numbers, texts, lists, dicts and tensors only.")
+    return content.value
 
 
 def load_model(path, allowed=()) -> nn.Module:
     """Load a whole saved model, building only classes that are on the allow-list.
 
+    The file does not choose what they are built with: each object is made empty, without ``__init__``,
+    and then gets the tensors and settings that the file holds.
+
     Args:
         path: a file that ``save_model`` or ``torch.save(model, path)`` wrote.
-        allowed: classes to add to ``ALLOWED``, e.g. a network of your own.
+        allowed: classes to add to ``ALLOWED``, e.g. a network of your own, and functions that it
+            only keeps, such as ``torch.nn.functional.relu``.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or asks for a class or function that is not allowed;
-            nothing of it has been run then.
+        PermissionError: it must not be read.
+        ValueError: the file is damaged, holds NaN or infinity, or asks for a class or function that is not
+            allowed; nothing of it has been run then.
     """
-    with torch.serialization.safe_globals([*ALLOWED, *allowed]):
-        model = _load(path)
+    content = torch_files.read(path, [*ALLOWED, *_named(allowed)])
+    model = content.value
+    if isinstance(model, dict):  # some training scripts keep it beside other things
+        models = [value for value in model.values() if isinstance(value, nn.Module)]
+        model = models[0] if len(models) == 1 else model
+    if content.unknown and not _weights_alone(model):
+        raise _refused(
+            path, content, "If it is a model class of yours, name it in load_model(path, allowed=[…])."
+        )
     if not isinstance(model, nn.Module):
         raise ValueError(
             f"{paths.shorten(path)} holds a {type(model).__name__}, not a model. "
-            "If it is a state_dict, build the network and use load_weights(model, path)."
+            "If it holds a state_dict, build the network and use load_weights(model, path)."
         )
+    _check_model(model, path)
     return model.eval()
 
 
-def _load(path):
-    """``torch.load`` that runs no code, with errors in plain words."""
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"There is no file {paths.shorten(path)}. Run the notebook that writes it, or check the name."
-        )
-    try:
-        # torch.load does not look at the archive's checksums: a flipped bit would pass for a weight.
-        if zipfile.is_zipfile(path) and zipfile.ZipFile(path).testzip() is not None:
-            raise _damaged(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        wanted = _not_allowed(path)
-        if not zipfile.is_zipfile(path) and "GLOBAL" not in str(error):
-            raise _damaged(path) from error
-        raise ValueError(
-            f"{paths.shorten(path)} was refused: it asks for {' and '.join(wanted) or 'code'}, which is not on the "
-            "allow-list, and loading it could run that code. If you trust whoever made it, and it is a model class "
-            "of yours, name the class in load_model(path, allowed=[…])."
-        ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-        raise _damaged(path) from error
-
-
-def _not_allowed(path) -> list[str]:
-    """The classes and functions that a file asks for and that are not on the allow-list, read without calling any."""
-    try:
-        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except (pickle.UnpicklingError, RuntimeError, ValueError, OSError):
-        return []
-
-
-def _damaged(path) -> ValueError:
-    return ValueError(
-        f"{paths.shorten(path)} is damaged or no PyTorch file. Delete it and make it again, or copy it again."
+def _weights_alone(value) -> bool:
+    """Whether there are weights in it, and no model: then the advice is another function, whatever else is there."""
+    inside = list(_dicts(value).values())
+    return any(isinstance(one, torch.Tensor) for state in inside for one in state.values()) and not any(
+        isinstance(one, nn.Module) or (isinstance(one, Unknown) and one.is_model)
+        for state in inside
+        for one in state.values()
     )
+
+
+def _named(allowed) -> list:
+    """The classes of an argument ``allowed``.
+
+    Raises:
+        ValueError: it is no list, or something in it is neither a class nor a function.
+    """
+    things = list(allowed) if isinstance(allowed, list | tuple | set | frozenset) else [allowed]
+    for thing in things:
+        if not callable(thing) or not hasattr(thing, "__qualname__") or not hasattr(thing, "__module__"):
+            raise ValueError(
+                f"allowed=[… {thing!r} …]: it is no class. Give the classes themselves, e.g. [MyNet]."
+            )
+    return things
+
+
+def _refused(path, content: Content, advice: str) -> ValueError:
+    """The error for a file that asks for more than is allowed."""
+    if content.called:
+        return ValueError(
+            f"{paths.shorten(path)} was refused: it calls {' and '.join(content.called[:5])} with arguments of its own, "
+            f"which is done for no class, allowed or not. {_TRUST}"
+        )
+    more = f" and {len(content.unknown) - 5} more" if len(content.unknown) > 5 else ""
+    wanted = " and ".join(content.unknown[:5]) + more
+    return ValueError(
+        f"{paths.shorten(path)} was refused: it asks for {wanted}, which is not on the "
+        f"allow-list, and loading it could run that code. {advice} {_TRUST}".replace("  ", " ")
+    )
+
+
+_TRUST = "Only if you trust whoever made it: torch.load(path, weights_only=False) builds everything, and runs its code."
+
+
+def _check_model(model: nn.Module, path) -> None:
+    """Refuse what only looks like a model: parts that are missing, of a wrong kind, or nested without end.
+
+    Raises:
+        ValueError: as ``load_model``.
+    """
+    waiting, seen = [(model, 1)], 0
+    while waiting:
+        module, depth = waiting.pop()
+        seen += 1
+        held = vars(module) if isinstance(module, nn.Module) else {}
+        stores = [held.get(name) for name in ("_parameters", "_buffers", "_modules")]
+        shadows = any(callable(getattr(type(module), name, None)) for name in held if isinstance(name, str))
+        if shadows or seen > 10_000 or depth > 100 or not all(isinstance(store, dict) for store in stores):
+            raise torch_files.damaged(path)
+        parameters, buffers, modules = stores
+        tensors = [value for value in (*parameters.values(), *buffers.values()) if value is not None]
+        for value in tensors:
+            if not isinstance(value, torch.Tensor):
+                raise torch_files.damaged(path)
+            if isinstance(problem := _converted(value, value), str):
+                raise ValueError(
+                    f"{paths.shorten(path)} holds no weights that can be used: a tensor of a {type(module).__name__} "
+                    f"{problem}. Take another checkpoint."
+                )
+        waiting += [(child, depth + 1) for child in modules.values() if child is not None]
 
 
 def save_card(path, *, history, evaluation, data, share: float = 1.0) -> dict:

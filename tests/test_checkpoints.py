@@ -80,7 +80,7 @@ class RunsCode:
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize(("protocol", "wanted"), [(2, r"\w+\.mkdir"), (4, "code")])
+@pytest.mark.parametrize(("protocol", "wanted"), [(2, r"\w+\.mkdir"), (4, r"\w+\.mkdir")])
 def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(model, tmp_path, protocol, wanted):
     trap = tmp_path / "it-ran"
     torch.save(RunsCode(trap), tmp_path / "evil.pth", pickle_protocol=protocol)
