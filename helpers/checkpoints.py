@@ -7,6 +7,7 @@ recipe, the versions, the data it was trained on with their checksum, and what t
 network says about 100 drawings, which can be checked anywhere.
 """
 
+import hashlib
 import io
 import json
 import pickle
@@ -99,7 +100,14 @@ def load_weights(model: nn.Module, path) -> nn.Module:
             infinity. The model is then unchanged, as it is after a Ctrl-C.
     """
     check_network(model)
-    _put(model, _fitting(model, path))
+    mine = model.state_dict()
+    unready = [name for name, tensor in mine.items() if is_lazy(tensor) or tensor.is_meta]
+    if unready:
+        raise ValueError(
+            f"This {type(model).__name__} has no values yet to load into: {unready[0]} is on the meta device or lazy. "
+            "Build it on the CPU, and run it once if its layers are lazy."
+        )
+    _put(model, _fitting(mine, path, f"this {type(model).__name__}"))
     return model.eval()
 
 
@@ -116,25 +124,19 @@ def _put(model: nn.Module, tensors: dict) -> None:
         raise
 
 
-def _fitting(model: nn.Module, path) -> dict:
-    """The tensors of a file by the network's names, and with its dtypes.
+def _fitting(mine: dict, path, network: str) -> dict:
+    """The tensors of a file by the names that the network has, and in its dtypes.
 
     Raises:
         FileNotFoundError, PermissionError, ValueError: as ``load_weights``.
     """
-    mine = model.state_dict()
-    unready = [name for name, tensor in mine.items() if is_lazy(tensor) or tensor.is_meta]
-    if unready:
-        raise ValueError(
-            f"This {type(model).__name__} has no values yet to load into: {unready[0]} is on the meta device or lazy. "
-            "Build it on the CPU, and run it once if its layers are lazy."
-        )
     where, state = _find(mine, torch_files.read(path), path)
     problems = _differences(mine, state)
     if problems:
         raise ValueError(
-            f"{paths.shorten(path)} does not fit this {type(model).__name__}: {_first(problems)}"
-            f"{f' (compared with what is under {where})' if where else ''}. Build the network as it was when it was saved: same classes, same width, same layers."
+            f"{paths.shorten(path)} does not fit {network}: {_first(problems)}"
+            f"{f' (compared with what is under {where})' if where else ''}. "
+            "Build the network as it was when it was saved: same classes, same width, same layers."
         )
     found = {name: _converted(state[name], tensor) for name, tensor in mine.items()}
     problems = [f"{name} {problem}" for name, problem in found.items() if isinstance(problem, str)]
@@ -391,6 +393,18 @@ def _check_model(model: nn.Module, path) -> None:
         waiting += [(child, depth + 1) for child in modules.values() if child is not None]
 
 
+def checksum(model: nn.Module) -> str:
+    """SHA-256 of the network's tensors: their names, shapes, dtypes and numbers. 64 hex digits.
+
+    Not of the file: the same weights saved by another version of PyTorch make another file, and their card still holds.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {_dtype(tensor)} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def save_card(path, *, history, evaluation, data, share: float = 1.0) -> dict:
     """Write the card of a checkpoint: ``alexnet.json`` beside ``alexnet.pth``.
 
@@ -403,19 +417,26 @@ def save_card(path, *, history, evaluation, data, share: float = 1.0) -> dict:
 
     Returns:
         The card.
+
+    Raises:
+        ValueError: the weights there are not those that were evaluated; another training has replaced them.
+        OSError: the file cannot be written; an older one is then still whole.
     """
     recipe = history.recipe
     saved = load_weights(recipe.model(), path)
+    _check_evaluated(saved, evaluation, data, path)
     confusion = evaluation.confusion()
     right = (confusion.diag() / confusion.sum(1)).tolist()
     card = {
         "data": data.source,
         "data_checksum": data.checksum(),
+        "weights_sha256": checksum(saved),
         "classes": list(data.classes),
         "test_images": len(evaluation.labels),
         "test_accuracy": round(evaluation.accuracy, 4),
         "test_accuracy_per_class": {
-            name: round(share, 3) for name, share in zip(data.classes, right, strict=True)
+            name: round(share, 3) if share == share else None  # no test image of this class
+            for name, share in zip(data.classes, right, strict=True)
         },
         "on_drawings": on_drawings(saved),
         "recipe": asdict(recipe) | {"sizes": list(recipe.sizes)},  # as JSON has it
@@ -429,6 +450,20 @@ def save_card(path, *, history, evaluation, data, share: float = 1.0) -> dict:
     with paths.replacing(Path(path).with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(card, indent=1), encoding="utf-8")
     return card
+
+
+@torch.no_grad()
+def _check_evaluated(saved: nn.Module, evaluation, data, path) -> None:
+    """Ask the saved network about a few test images: it has to answer as it did when it was evaluated."""
+    few = min(100, len(evaluation.labels))
+    if not torch.equal(evaluation.labels[:few], data.test_labels[:few]):
+        return  # evaluated on other images
+    probs = saved(data.test_images[:few].float() / 255).softmax(1)
+    if (probs - evaluation.probs[:few]).abs().max() > 0.05:
+        raise ValueError(
+            f"{paths.shorten(path)} does not hold the network that was evaluated: another training has written its own there. "
+            "Save these weights again, under another name, and then their card."
+        )
 
 
 @torch.no_grad()
@@ -452,29 +487,165 @@ def on_drawings(model: nn.Module) -> dict:
 def load_checkpoint(path=SHIPPED) -> tuple[AlexNet, dict]:
     """A checkpoint and its card: the network is built as its recipe says, then loaded.
 
+    The card has to belong to these weights: it holds their checksum. An older card without one is
+    believed if the network says about the drawings what the card says.
+
     Returns:
         The network in evaluation mode, on the CPU, and the card.
 
     Raises:
         FileNotFoundError: the checkpoint or its card is missing.
+        PermissionError: one of them must not be read.
         ValueError: one of them is damaged, or they do not belong together.
     """
     path = Path(path)
     card_path = path.with_suffix(".json")
-    if not card_path.exists():
-        raise FileNotFoundError(
-            f"There is no {paths.shorten(card_path)}: the card that says how to build the network."
-        )
     try:
-        card = json.loads(card_path.read_text(encoding="utf-8"))
-        recipe, classes = card["recipe"], card["classes"]
-        pool_first = recipe.get("pool_first", True)
-        model = AlexNet(len(classes), recipe["width"], recipe["batch_norm"], pool_first)
-    except (ValueError, KeyError, TypeError) as error:
+        card = _read_card(card_path)
+        recipe = card["recipe"]
+        how = (len(card["classes"]), recipe["width"], recipe["batch_norm"], recipe.get("pool_first", True))
+        with torch.device("meta"):  # costs nothing, however wide the card says that it is
+            names = AlexNet(*how).state_dict()
+        tensors = _fitting(names, path, f"the AlexNet of {card_path.name}")
+        model = AlexNet(*how).eval()
+        _put(model, tensors)
+        _check_pair(model, card, path)
+    except (RuntimeError, OverflowError) as error:
         raise ValueError(
-            f"{paths.shorten(card_path)} is damaged ({error}). Make the checkpoint again."
+            f"{paths.shorten(card_path)} is damaged or was changed: no network can be {recipe['width']} wide. {_again(path)}"
         ) from error
-    return load_weights(model, path), card
+    except ValueError as error:
+        raise ValueError(f"{error} {_again(path)}") from error
+    return model, card
+
+
+def _again(path: Path) -> str:
+    if path.parent == paths.PRETRAINED:
+        return "`git checkout -- helpers/pretrained` brings back what ships."
+    return "Train it again (notebook 01): that writes the weights and their card."
+
+
+LARGEST_CARD = 10**6
+"""Bytes. A card has about 2,000."""
+
+RECIPE = {
+    "name", "epochs", "batch_size", "learning_rate", "warmup", "momentum", "weight_decay", "label_smoothing",
+    "crop_padding", "flip", "sizes", "width", "batch_norm", "seed", "augment", "cutout", "muon", "bias_rate",
+    "pool_first", "schedule", "nesterov", "alternating", "bfloat16", "channels_last", "keep_memory",
+}  # fmt: skip
+"""The fields of ``helpers.training.Recipe``: a card with others was written by a later version, and its network may differ."""
+
+
+def _read_card(path: Path) -> dict:
+    """A card, if all in it that is used is what it should be.
+
+    Raises:
+        FileNotFoundError: there is none.
+        PermissionError: it must not be read.
+        ValueError: it is damaged; the message says what is wrong.
+    """
+    torch_files.check_file(path, "It is the card that says how to build the network.", LARGEST_CARD)
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        problem = _problem(card)
+    except (ValueError, RecursionError) as error:
+        problem = torch_files.printable(error)
+    if problem:
+        raise ValueError(f"{paths.shorten(path)} is damaged or was changed: {problem}.")
+    return card
+
+
+def _no_number(name: str):
+    raise ValueError(f"{name} is no number")
+
+
+def _problem(card) -> str:
+    """What is wrong with a card; empty if nothing is."""
+    if not isinstance(card, dict):
+        return f"it holds a {type(card).__name__}, not a card"
+    for name, (fits, wanted) in _CARD.items():
+        if name not in card and name in ("data", "classes", "test_accuracy", "recipe"):
+            return f"{name} is missing"
+        if name in card and not fits(card[name]):
+            return f"{name} is {torch_files.printable(repr(card[name]), 40)}, not {wanted}"
+    per_class = card.get("test_accuracy_per_class")
+    if per_class is not None and list(per_class) != card["classes"]:
+        return "its classes and the accuracy of each are not in the same order"
+    recipe = card["recipe"]
+    unknown = [name for name in recipe if name not in RECIPE]
+    if unknown:
+        return f"its recipe has {torch_files.printable(unknown[0])}, which this version of the project does not know"
+    for name, (fits, wanted) in _RECIPE.items():
+        if not fits(recipe.get(name, True)):
+            return (
+                f"{name} of its recipe is {torch_files.printable(repr(recipe.get(name)), 40)}, not {wanted}"
+            )
+    return ""
+
+
+def _is_text(value) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
+
+
+def _is_share(value) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
+
+
+def _are_classes(value) -> bool:
+    return (
+        isinstance(value, list)
+        and 2 <= len(value) <= 1000
+        and all(map(_is_text, value))
+        and len({*value}) == len(value)
+    )
+
+
+def _are_shares(value) -> bool:
+    return isinstance(value, dict) and all(share is None or _is_share(share) for share in value.values())
+
+
+def _is_said(value) -> bool:
+    return (
+        isinstance(value, dict)
+        and _is_share(value.get("accuracy"))
+        and type(value.get("loss")) in (int, float)
+    )
+
+
+_CARD = {
+    "data": (_is_text, "a name"),
+    "classes": (_are_classes, "a list of different names"),
+    "test_accuracy": (_is_share, "a number from 0 to 1"),
+    "test_accuracy_per_class": (_are_shares, "a number from 0 to 1 for each class"),
+    "on_drawings": (_is_said, "an accuracy and a loss"),
+    "weights_sha256": (lambda value: isinstance(value, str), "a checksum"),
+    "recipe": (lambda value: isinstance(value, dict), "the fields of a recipe"),
+}
+"""What is used of a card: name → whether a value fits, and what it should be."""
+
+_RECIPE = {
+    "width": (lambda value: type(value) in (int, float) and 0 < value < float("inf"), "a number above 0"),
+    "batch_norm": (lambda value: isinstance(value, bool), "true or false"),
+    "pool_first": (lambda value: isinstance(value, bool), "true or false"),
+}
+
+
+def _check_pair(model: nn.Module, card: dict, path: Path) -> None:
+    """Refuse a card that was written for other weights.
+
+    Raises:
+        ValueError: it was.
+    """
+    if "weights_sha256" in card:
+        belongs = card["weights_sha256"] == checksum(model)
+    else:  # written before cards had a checksum
+        said, found = card.get("on_drawings"), on_drawings(model)
+        belongs = said is not None and abs(said["loss"] - found["loss"]) < 1e-3
+    if not belongs:
+        raise ValueError(
+            f"{paths.shorten(path.with_suffix('.json'))} does not belong to {path.name}: one of the two was written or changed "
+            "without the other."
+        )
 
 
 def load_camera() -> tuple[AlexNet, dict]:
@@ -489,22 +660,34 @@ def load_camera() -> tuple[AlexNet, dict]:
 def load_trained(data) -> tuple[AlexNet, dict]:
     """The network that the learner trained on this data, or else the one that ships.
 
-    So every notebook can be opened first. It prints which of the two it took.
+    So every notebook can be opened first. It prints which of the two it took, and why the
+    learner's own was not taken if it is there.
 
     Args:
         data: as ``load_cifar10()`` returns. A network trained on the drawings is not
             taken for CIFAR-10, nor the other way round.
+
+    Raises:
+        FileNotFoundError, PermissionError, ValueError: the one that ships cannot be used, see ``load_checkpoint``.
     """
     own = paths.artifacts_dir() / TRAINED
-    if own.exists():
-        model, card = load_checkpoint(own)
-        if card["data"] == data.source:
-            print(
-                f"{paths.shorten(own)}, trained by notebook 01 on {card['data']}: "
-                f"{card['test_accuracy']:.2%} on the test images"
-            )
-            return model, card
-        print(f"{paths.shorten(own)} was trained on {card['data']}, and this run uses {data.source}.")
+    if own.exists() or own.with_suffix(".json").exists():
+        try:
+            model, card = load_checkpoint(own)
+            if card["data"] == data.source and card["classes"] != list(data.classes):
+                raise ValueError(
+                    f"{paths.shorten(own)} has other classes than the data, or in another order."
+                )
+        except (OSError, ValueError) as error:
+            print(f"Your own network is not used. {error}")
+        else:
+            if card["data"] == data.source:
+                print(
+                    f"{paths.shorten(own)}, trained by notebook 01 on {card['data']}: "
+                    f"{card['test_accuracy']:.2%} on the test images"
+                )
+                return model, card
+            print(f"{paths.shorten(own)} was trained on {card['data']}, and this run uses {data.source}.")
     model, card = load_checkpoint()
     print(
         f"{paths.shorten(SHIPPED)}, the checkpoint that ships with the project, trained on {card['data']}: "
