@@ -510,10 +510,6 @@ def load_checkpoint(path=SHIPPED) -> tuple[AlexNet, dict]:
         model = AlexNet(*how).eval()
         _put(model, tensors)
         _check_pair(model, card, path)
-    except (RuntimeError, OverflowError) as error:
-        raise ValueError(
-            f"{paths.shorten(card_path)} is damaged or was changed: no network can be {recipe['width']} wide. {_again(path)}"
-        ) from error
     except ValueError as error:
         raise ValueError(f"{error} {_again(path)}") from error
     return model, card
@@ -544,7 +540,8 @@ def _read_card(path: Path) -> dict:
         PermissionError: it must not be read.
         ValueError: it is damaged; the message says what is wrong.
     """
-    torch_files.check_file(path, "It is the card that says how to build the network.", LARGEST_CARD)
+    advice = f"It is the card, which says how to build the network. {_again(path)}"
+    torch_files.check_file(path, advice, LARGEST_CARD)
     try:
         card = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
         problem = _problem(card)
@@ -624,7 +621,10 @@ _CARD = {
 """What is used of a card: name → whether a value fits, and what it should be."""
 
 _RECIPE = {
-    "width": (lambda value: type(value) in (int, float) and 0 < value < float("inf"), "a number above 0"),
+    "width": (
+        lambda value: type(value) in (int, float) and 0 < value <= 1000,
+        "a number above 0, 1,000 at most",
+    ),
     "batch_norm": (lambda value: isinstance(value, bool), "true or false"),
     "pool_first": (lambda value: isinstance(value, bool), "true or false"),
 }
