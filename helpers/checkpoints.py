@@ -7,6 +7,7 @@ recipe, the versions, the data it was trained on with their checksum, and what t
 network says about 100 drawings, which can be checked anywhere.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -118,10 +119,16 @@ def _put(model: nn.Module, tensors: dict) -> None:
     try:
         for name, tensor in mine.items():
             tensor.copy_(tensors[name])
-    except BaseException:
+    except BaseException as error:
         for name, tensor in before.items():
-            mine[name].copy_(tensor)
-        raise
+            with contextlib.suppress(RuntimeError):  # it was this one that could not be changed
+                mine[name].copy_(tensor)
+        if not isinstance(error, RuntimeError):
+            raise
+        raise ValueError(
+            f"The tensors of this {type(model).__name__} cannot be changed: {error}. Build it again, outside of "
+            "torch.inference_mode() and without expanded tensors."
+        ) from error
 
 
 def _fitting(mine: dict, path, network: str) -> dict:
@@ -371,26 +378,40 @@ def _check_model(model: nn.Module, path) -> None:
     Raises:
         ValueError: as ``load_model``.
     """
-    waiting, seen = [(model, 1)], 0
+    waiting, seen, checked = [(model, 1)], 0, set()
     while waiting:
         module, depth = waiting.pop()
         seen += 1
         held = vars(module) if isinstance(module, nn.Module) else {}
         stores = [held.get(name) for name in ("_parameters", "_buffers", "_modules")]
-        shadows = any(callable(getattr(type(module), name, None)) for name in held if isinstance(name, str))
-        if shadows or seen > 10_000 or depth > 100 or not all(isinstance(store, dict) for store in stores):
+        if seen > 10_000 or depth > 100 or not all(isinstance(store, dict) for store in stores):
             raise torch_files.damaged(path)
+        if any(_would_run(module, str(name), value) for name, value in held.items()):
+            raise ValueError(
+                f"{paths.shorten(path)} was refused: its {type(module).__name__} has a hook or a method of its own, which the "
+                "first use of the model would run. Save its state_dict, and use load_weights."
+            )
         parameters, buffers, modules = stores
-        tensors = [value for value in (*parameters.values(), *buffers.values()) if value is not None]
-        for value in tensors:
-            if not isinstance(value, torch.Tensor):
-                raise torch_files.damaged(path)
-            if isinstance(problem := _converted(value, value), str):
-                raise ValueError(
-                    f"{paths.shorten(path)} holds no weights that can be used: a tensor of a {type(module).__name__} "
-                    f"{problem}. Take another checkpoint."
-                )
+        for tensor in (*parameters.values(), *buffers.values()):
+            if tensor is not None and id(tensor) not in checked:
+                checked.add(id(tensor))
+                _check_tensor(tensor, path)
         waiting += [(child, depth + 1) for child in modules.values() if child is not None]
+
+
+def _would_run(module: nn.Module, name: str, value) -> bool:
+    """Whether this attribute takes the place of a method, or is a dict of hooks with something in it."""
+    is_hook = name.startswith("_") and "_hooks" in name and bool(value)
+    return is_hook or callable(getattr(type(module), name, None))
+
+
+def _check_tensor(tensor, path) -> None:
+    if not isinstance(tensor, torch.Tensor):
+        raise torch_files.damaged(path)
+    if isinstance(problem := _converted(tensor, tensor), str):
+        raise ValueError(
+            f"{paths.shorten(path)} holds no weights that can be used: one {problem}. Take another checkpoint."
+        )
 
 
 def checksum(model: nn.Module) -> str:
