@@ -142,7 +142,7 @@ def _fitting(mine: dict, path, network: str) -> dict:
     if problems:
         raise ValueError(
             f"{paths.shorten(path)} does not fit {network}: {_first(problems)}"
-            f"{f' (compared with what is under {where})' if where else ''}. "
+            f"{f' (compared with what is under {torch_files.printable(where)})' if where else ''}. "
             "Build the network as it was when it was saved: same classes, same width, same layers."
         )
     found = {name: _converted(state[name], tensor) for name, tensor in mine.items()}
@@ -170,7 +170,7 @@ def _find(mine: dict, content: Content, path) -> tuple[str, dict]:
     fitting = {where: state for where, state in inside.items() if state.keys() == mine.keys()}
     if len(fitting) > 1:
         raise ValueError(
-            f"{paths.shorten(path)} holds several sets of weights that fit: {' and '.join(fitting)}. Take one: "
+            f"{paths.shorten(path)} holds several sets of weights that fit: {' and '.join(map(torch_files.printable, list(fitting)[:3]))}. Take one: "
             f"model.load_state_dict(checkpoints.read_state(path){next(iter(fitting))})."
         )
     # If none fits, the one with most tensors shows best what differs.

@@ -160,9 +160,10 @@ def test_a_device_without_an_end_is_not_read():
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    for path in (tmp_path / "gone.pth", tmp_path / "a\0b", tmp_path / "gone" / "a.pth"):
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for name in ("gone.pth", "a\0b", "gone/a.pth", "a" * 300, "circle"):
         with pytest.raises(FileNotFoundError, match="There is no file"):
-            checkpoints.read_state(path)
+            checkpoints.read_state(tmp_path / name)
 
 
 def test_a_file_larger_than_the_limit_is_not_read(tmp_path):
