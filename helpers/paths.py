@@ -45,9 +45,11 @@ def _folder(variable: str, usual: str) -> Path:
 def data_dir() -> Path:
     """The folder that holds ``cifar-10-batches-py/``: ``CHAPTER_DATA``, else ``data/``.
 
-    It is not created here: looking for data must not leave an empty folder.
+    It is not created here: looking for data must not leave an empty folder. Whoever names
+    ``cifar-10-batches-py`` itself means the folder around it.
     """
-    return _folder("CHAPTER_DATA", "data")
+    folder = _folder("CHAPTER_DATA", "data")
+    return folder.parent if folder.name == "cifar-10-batches-py" else folder
 
 
 def photos_dir() -> Path:

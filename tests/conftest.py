@@ -7,6 +7,10 @@ import sys
 
 import pytest
 
+# The servers of the tests are on this machine, and no proxy of the user's can reach them.
+for name in ("no_proxy", "NO_PROXY"):
+    os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1,localhost"]))
+
 # A script's background process ignores Ctrl-C, and so would everything here that is to be interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
