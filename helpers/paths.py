@@ -210,6 +210,8 @@ def _writing(path: Path, size: int | None):
             except Exception as error:
                 written = sum(file.stat().st_size for file in _files(own))
                 if full := _no_room(error, own):
+                    for file in _files(own):  # a library may keep it open, and then it would take room unseen
+                        os.truncate(file, 0)
                     raise _cannot_write(path, full, size, written) from error
                 raise
         with contextlib.suppress(OSError):  # it is there; not every disk and folder lets this be asked
