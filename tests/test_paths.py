@@ -258,6 +258,12 @@ def can_exchange(folder):
         other.rmdir()
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks GNU's stat for the kind of disk")
+def test_on_the_usual_disks_two_folders_change_places_in_one_step(tmp_path):
+    kind = subprocess.check_output(["stat", "-f", "-c", "%T", tmp_path], text=True).strip()
+    assert can_exchange(tmp_path) or kind not in ("ext2/ext3", "xfs", "btrfs", "tmpfs"), kind
+
+
 # -- several at once ---------------------------------------------------------------------------------
 
 
@@ -312,6 +318,25 @@ def test_two_writers_where_folders_cannot_change_places(tmp_path, monkeypatch):
         thread.join()
     assert not failures and len(read(path)) == 1
     assert os.listdir(tmp_path) == ["box"]
+
+
+@pytest.mark.parametrize("meanwhile", ["moved", "replaced"])
+def test_another_writer_comes_between_the_two_steps(tmp_path, monkeypatch, meanwhile):
+    path, calls = tmp_path / "box", []
+    write_folder(path, "old")
+
+    def another(one, other):
+        calls.append(one)
+        if len(calls) == 1 and meanwhile == "moved":
+            other.rename(tmp_path / "elsewhere")
+        elif len(calls) == 1:
+            write_folder(path, "another's")
+        return False
+
+    monkeypatch.setattr(paths, "_exchange", another)
+    write_folder(path, "new")
+    assert read(path) == {"new"}
+    assert sorted(os.listdir(tmp_path)) == ["box"] + ["elsewhere"] * (meanwhile == "moved")
 
 
 def test_what_a_living_writer_has_begun_stays(tmp_path):
