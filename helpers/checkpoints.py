@@ -9,7 +9,6 @@ network says about 100 drawings, which can be checked anywhere.
 
 import contextlib
 import hashlib
-import io
 import json
 import pickle
 from dataclasses import asdict
@@ -55,7 +54,7 @@ def save_weights(model: nn.Module, path) -> None:
         OSError: the file cannot be written; an older one is then still whole.
     """
     check_network(model)
-    _save(model.state_dict(), path)
+    _save(model.state_dict(), path, model)
 
 
 def save_model(model: nn.Module, path) -> None:
@@ -67,19 +66,17 @@ def save_model(model: nn.Module, path) -> None:
     """
     check_network(model)
     try:
-        _save(model, path)
+        _save(model, path, model)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ValueError(
             f"This {type(model).__name__} cannot be saved whole: {error}. Use save_weights(model, path)."
         ) from error
 
 
-def _save(thing, path) -> None:
-    # Into memory first: PyTorch's own writer does not say that a disk is full.
-    buffer = io.BytesIO()
-    torch.save(thing, buffer)
-    with paths.replacing(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+def _save(thing, path, model: nn.Module) -> None:
+    size = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))  # nearly all of the file
+    with paths.replacing(path, size) as temporary:
+        torch.save(thing, temporary)
 
 
 def load_weights(model: nn.Module, path) -> nn.Module:

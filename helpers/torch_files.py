@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from helpers import paths
 from helpers.paths import shorten
 
 LARGEST = 10**9
@@ -115,9 +116,9 @@ def damaged(path) -> ValueError:
     )
 
 
-def printable(text: str, longest: int = 80) -> str:
+def printable(text, longest: int = 80) -> str:
     """A text from a stranger's file, as it may be shown: no control characters, and not for ever."""
-    text = "".join(letter if letter.isprintable() else "�" for letter in str(text)[: longest + 1])
+    text = paths.printable(str(text)[: longest + 1])
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 

@@ -203,7 +203,7 @@ HOSTILE = {
     "many of them": (b"\x80\x02(" + (LINEAR + b"(M\x00\x08M\x00\x08tR") * 2000 + b"t.", "was refused"),
     "a command": (b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.", r"asks for \w+\.system"),
     "a command by INST": (b"\x80\x02(X\x04\x00\x00\x00trueios\nsystem\n.", "asks for INST"),
-    "a name of control characters": (b"\x80\x02c\x1b[2J\nx\n.", r"asks for �\[2J\.x"),
+    "a name of control characters": (b"\x80\x02c\x1b[2J\nx\n.", r"asks for \\x1b\[2J\.x"),
     "a tuple as a key": (laughs(b"}h\x28Ns."), "damaged"),
     "a tuple in a set": (laughs(b"c__builtin__\nset\n]h\x28a\x85R."), "damaged"),
     "a place in the memo": (b"\x80\x02]r\xff\xff\xff\x7f0.", "asks for POP"),
