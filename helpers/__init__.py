@@ -8,6 +8,7 @@ paths              where data, artifacts and shipped weights live
 mode               how long the road may take: the one reader of CHAPTER_MODE
 environment        makes ``.venv`` and checks it
 quiet              keeps talkative converters quiet
+torch_files        reads a file of torch.save: runs nothing, costs no more than its length
 intervals          how sure a measured accuracy is
 figures            one style for every figure
 camera             what a camera does to a picture: blur, noise, light, distance

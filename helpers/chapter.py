@@ -28,7 +28,8 @@ NOTEBOOKS = {
 MEASURED = paths.MEASURED / "notebooks.json"
 """What the saved notebooks measured, mode by mode; ``make notebooks`` writes it."""
 
-_current = None
+_current, _recorded = None, {}
+"""The notebook that runs, and what it has recorded. It is not read back: another run may be writing there."""
 
 
 def begin(notebook: str, *packages: str) -> None:
@@ -47,6 +48,8 @@ def begin(notebook: str, *packages: str) -> None:
     if notebook not in NOTEBOOKS:
         raise ValueError(f"There is no notebook {notebook!r}. They are {', '.join(NOTEBOOKS)}.")
     _current = notebook
+    _recorded.clear()
+    paths.remove_leftovers(paths.artifacts_dir(), below=True)
     versions = [f"Python {platform.python_version()}"] + [f"{name} {version(name)}" for name in packages]
     print(f"mode      {mode()} ({MEANING[mode()]})")
     print(f"device    {describe_device()}")
@@ -95,7 +98,8 @@ def record(**measured) -> None:
     """Keep what this notebook measured, for the table at the end of ``make run``.
 
     Args:
-        measured: numbers and short texts, e.g. ``test_accuracy=0.81``. A later call adds to it.
+        measured: numbers and short texts, e.g. ``test_accuracy=0.81``. A later call adds to it; ``begin``
+            starts afresh.
 
     Raises:
         RuntimeError: ``begin`` has not been called.
@@ -104,11 +108,9 @@ def record(**measured) -> None:
         raise RuntimeError(
             "chapter.record() does not know the notebook: run its first cell, chapter.begin(…)."
         )
-    path = paths.artifact(f"results/{_current}.json")
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    kept |= {"mode": mode()} | measured
-    with paths.replacing(path) as temporary:
-        temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+    _recorded.update({"mode": mode()} | measured)
+    with paths.replacing(paths.artifact(f"results/{_current}.json")) as temporary:
+        temporary.write_text(json.dumps(_recorded, indent=1), encoding="utf-8")
 
 
 def results() -> dict[str, dict]:

@@ -12,7 +12,8 @@ import onnx
 import torch
 from torch import nn
 
-from helpers import paths
+from helpers import paths, torch_files
+from helpers.model import check_logits, check_network, device_of
 from helpers.quiet import quiet
 from helpers.training import Evaluation, check_split
 
@@ -41,23 +42,29 @@ def export_onnx(model, path, *, classes, dynamo=True, batch=1, metadata=None) ->
     Args:
         model: takes N×3×32×32 float from 0 to 1 and returns N×10 logits; in evaluation mode.
         path: where the file goes. It is replaced only when the new one is complete and valid.
-        classes: the class names in order; they go into the file's metadata.
+        classes: the class names in order, a list or tuple, one per logit; they go into the file's metadata.
         dynamo: PyTorch's newer exporter (``torch.export``), or with False the TorchScript
             one, which the chapter of 2023 used.
         batch: images per call, or None for any number.
         metadata: more texts for the file, e.g. ``{"licence": "MIT"}``.
 
     Raises:
-        ValueError: the model is in training mode: batch norm would then be exported with
-            the statistics of one batch.
+        ValueError: the model is no network; it is in training mode, and batch norm would be exported with the
+            statistics of one batch; it does not take such images; it returns something else than one
+            logit per class, probabilities for one; or the exporter cannot write it down.
         ModuleNotFoundError: the newer exporter's package is not installed.
-        onnx.checker.ValidationError: the exporter wrote an invalid file.
         OSError: the file cannot be written; an older one is then still whole.
     """
+    check_network(model)
     if model.training:
         raise ValueError(
             "The model is in training mode, and would be exported with the batch statistics of training. "
             "Call model.eval() first."
+        )
+    names = _class_names(classes)
+    if batch is not None and (type(batch) is not int or batch < 1):
+        raise ValueError(
+            f"batch={batch!r}: give the number of images per call, from 1, or None for any number."
         )
     if dynamo and importlib.util.find_spec("onnxscript") is None:
         raise ModuleNotFoundError(
@@ -65,8 +72,29 @@ def export_onnx(model, path, *, classes, dynamo=True, batch=1, metadata=None) ->
             "or take the older exporter with dynamo=False.",
             name="onnxscript",
         )
-    device = next(model.parameters()).device
-    example = torch.zeros(batch or 2, 3, 32, 32, device=device)
+    _check_answers(model, batch or 2, len(names))
+    with paths.replacing(path) as temporary:
+        _write(model, temporary, dynamo, batch)
+        proto = onnx.load(str(temporary))
+        texts = {"classes": json.dumps(names), "input": "RGB pixels from 0 to 1, N×3×32×32"}
+        texts |= {str(key): str(value) for key, value in (metadata or {}).items()}
+        onnx.helper.set_model_props(proto, texts)
+        try:
+            onnx.checker.check_model(proto, full_check=True)
+        except Exception as error:  # of the checker, or of the shape inference
+            raise _not_exported(model, dynamo, error) from error
+        onnx.save(proto, str(temporary))
+    return proto
+
+
+def _write(model: nn.Module, path, dynamo: bool, batch: int | None) -> None:
+    """Let the exporter write the file.
+
+    Raises:
+        ValueError: it cannot.
+        OSError: the disk is full.
+    """
+    example = torch.zeros(batch or 2, 3, 32, 32, device=device_of(model))
     # A model on channels_last memory exports the same graph, but with the strides in its way.
     network = WithSoftmax(model).eval()
     options = {"input_names": [INPUT], "output_names": [OUTPUT], "dynamo": dynamo}
@@ -76,15 +104,65 @@ def export_onnx(model, path, *, classes, dynamo=True, batch=1, metadata=None) ->
             options["dynamic_shapes"] = {"image": {0: torch.export.Dim("batch")}}
     elif batch is None:
         options["dynamic_axes"] = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}
-    with paths.replacing(path) as temporary:
+    try:
         with quiet():
-            torch.onnx.export(network, (example,), str(temporary), **options)
-        proto = onnx.load(str(temporary))
-        texts = {"classes": json.dumps(list(classes)), "input": "RGB pixels from 0 to 1, N×3×32×32"}
-        onnx.helper.set_model_props(proto, texts | (metadata or {}))
-        onnx.checker.check_model(proto, full_check=True)
-        onnx.save(proto, str(temporary))
-    return proto
+            torch.onnx.export(network, (example,), str(path), **options)
+    except OSError:
+        raise
+    except Exception as error:  # PyTorch raises whatever the operator at hand raised
+        raise _not_exported(model, dynamo, error) from error
+
+
+def _not_exported(model, dynamo, error) -> ValueError:
+    return ValueError(
+        f"PyTorch cannot export this {type(model).__name__} with dynamo={dynamo}: {_reason(error)}. "
+        f"Try the other exporter, dynamo={not dynamo}, or a fixed batch."
+    )
+
+
+def _reason(error) -> str:
+    """The first line of another library's error, without a full stop."""
+    lines = (str(error).strip() or repr(error)).splitlines()
+    return torch_files.printable(lines[0], 300).rstrip(".: ")
+
+
+def _class_names(classes) -> list[str]:
+    """The names in their order.
+
+    Raises:
+        ValueError: they have no order, or one stands twice.
+    """
+    if not isinstance(classes, list | tuple):
+        raise ValueError(
+            f"classes is a {type(classes).__name__}. Give a list of the names, in the order of the network's outputs."
+        )
+    names = [str(name) for name in classes]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"The class {twice!r} stands twice in classes. Give each output a name of its own.")
+    return names
+
+
+@torch.no_grad()
+def _check_answers(model: nn.Module, batch: int, classes: int) -> None:
+    """Ask the network about a few pictures: noise, a ramp, black and white.
+
+    Raises:
+        ValueError: it does not take them, or its answers are no logits.
+    """
+    noise = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    ramp = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
+    pictures = torch.cat([noise, ramp, torch.zeros(1, 3, 32, 32), torch.ones(1, 3, 32, 32)])
+    pictures = pictures.repeat(-(-batch // 8), 1, 1, 1).to(device_of(model))
+    try:
+        answers = [model(part) for part in pictures.split(batch) if len(part) == batch]
+    except Exception as error:  # a network is anybody's code
+        raise ValueError(
+            f"This {type(model).__name__} does not take {batch}×3×32×32 float, {batch} RGB pictures with pixels from 0 to 1: "
+            f"{_reason(error)}. Give a network for such pictures, in float32 (model.float())."
+        ) from error
+    for answer in answers:
+        check_logits(answer, classes)
 
 
 def run_onnx(path, images, labels, batch_size: int = 1000) -> Evaluation:
@@ -92,33 +170,111 @@ def run_onnx(path, images, labels, batch_size: int = 1000) -> Evaluation:
 
     Args:
         path: a file of ``export_onnx``; with a fixed batch the images go through in
-            batches of that size.
+            batches of that size, the last one filled up with black ones.
         images: N×3×32×32, uint8, 0 to 255.
         labels: N, int64.
+        batch_size: images per call, if the file takes any number.
 
     Returns:
         The same ``Evaluation`` that ``helpers.training.evaluate`` gives, without a loss.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: images or labels of a wrong shape, dtype or range, or no ONNX file.
+        FileNotFoundError: there is no such file, or the one beside it that holds its weights is missing.
+        ValueError: images or labels of a wrong shape, dtype or range, no ONNX file, or one with other
+            inputs and outputs.
+    """
+    check_split(images, labels, "test")
+    if type(batch_size) is not int or batch_size < 1:
+        raise ValueError(f"batch_size={batch_size!r}: give a whole number from 1.")
+    session = _session(path)
+    fixed = _fixed_batch(session, path)
+    size = fixed or batch_size
+    probs = []
+    for batch in images.split(size):
+        pixels = batch.float() / 255
+        if fixed:
+            pixels = torch.cat([pixels, pixels.new_zeros(size - len(batch), 3, 32, 32)])
+        try:
+            (found,) = session.run([OUTPUT], {INPUT: pixels.numpy()})
+        except Exception as error:  # ONNX Runtime's exceptions have no common base
+            raise ValueError(
+                f"{paths.shorten(path)} cannot be run: {_reason(error)}. Export it again."
+            ) from error
+        probs.append(torch.from_numpy(found)[: len(batch)])
+    probs = torch.cat(probs)
+    if probs.ndim != 2 or len(probs) != len(images) or probs.shape[1] <= int(labels.max()):
+        raise ValueError(
+            f"{paths.shorten(path)} gives {'×'.join(map(str, probs.shape))} for {len(images)} images, and N×classes is needed. "
+            "Take a file of export_onnx."
+        )
+    return Evaluation(probs, labels)
+
+
+def _session(path):
+    """ONNX Runtime with this file.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``run_onnx``.
     """
     import onnxruntime
 
-    check_split(images, labels, "test")
-    if not Path(path).exists():
-        raise FileNotFoundError(f"There is no {paths.shorten(path)}. Export the model first.")
+    torch_files.check_file(path, "Export the model first.")
+    _check_weights(Path(path))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is in the exception
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base
+        raise ValueError(
+            f"{paths.shorten(path)} cannot be run by ONNX Runtime: {_reason(error)}. Export it again."
+        ) from error
+
+
+def _check_weights(path: Path) -> None:
+    """Look whether it is an ONNX file, and whether the files that hold its weights are there.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``run_onnx``.
+    """
+    with open(path, "rb") as file:
+        start = file.read(512)
+    kind = torch_files.what_it_is(start, path.suffix.lower())
+    if kind and "ONNX" not in kind:
+        raise ValueError(f"{paths.shorten(path)} is {kind}")
+    try:
+        graph = onnx.load(str(path), load_external_data=False).graph
+    except Exception as error:  # protobuf raises several kinds
         raise ValueError(f"{paths.shorten(path)} is no ONNX file, or is damaged. Export it again.") from error
-    fixed = session.get_inputs()[0].shape[0]
-    size = fixed if isinstance(fixed, int) else batch_size
-    probs = [
-        torch.from_numpy(session.run([OUTPUT], {INPUT: (batch.float() / 255).numpy()})[0])
-        for batch in images.split(size)
+    places = [
+        entry.value
+        for tensor in graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
     ]
-    return Evaluation(torch.cat(probs), labels)
+    missing = next((place for place in places if not (path.parent / place).is_file()), None)
+    if missing:
+        raise FileNotFoundError(
+            f"{paths.shorten(path)} keeps its weights in {torch_files.printable(missing)}, which is missing. Copy both files, or "
+            "export with external_data=False."
+        )
+
+
+def _fixed_batch(session, path) -> int | None:
+    """The number of images that the file wants; None for any number.
+
+    Raises:
+        ValueError: it has other inputs or outputs than ``export_onnx`` gives.
+    """
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    shape = inputs[0].shape if inputs else []
+    ours = [one.name for one in inputs] == [INPUT] and OUTPUT in [one.name for one in outputs]
+    if not ours or inputs[0].type != "tensor(float)" or shape[1:] != [3, 32, 32]:
+        given = ", ".join(f"{one.name!r} of {'×'.join(map(str, one.shape))}, {one.type}" for one in inputs)
+        raise ValueError(
+            f"{paths.shorten(path)} takes {torch_files.printable(given or 'nothing', 200)}. run_onnx is for files of export_onnx: "
+            f"one input {INPUT!r} of N×3×32×32, float, and the output {OUTPUT!r}."
+        )
+    return shape[0] if isinstance(shape[0], int) else None
 
 
 @dataclass

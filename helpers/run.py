@@ -100,7 +100,7 @@ def write_page(notebook, name: str) -> None:
     page, _ = exporter.from_notebook_node(
         notebook, resources={"metadata": {"name": name, "path": str(NOTEBOOKS)}}
     )
-    with paths.replacing(folder / f"{name}.html") as temporary:
+    with paths.replacing(folder / f"{name}.html", len(page)) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 

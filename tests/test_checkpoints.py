@@ -1,6 +1,12 @@
+import copy
+import dataclasses
+import json
 import os
 import pickle
+import re
+import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -80,7 +86,7 @@ class RunsCode:
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize(("protocol", "wanted"), [(2, r"\w+\.mkdir"), (4, "code")])
+@pytest.mark.parametrize(("protocol", "wanted"), [(2, r"\w+\.mkdir"), (4, r"\w+\.mkdir")])
 def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(model, tmp_path, protocol, wanted):
     trap = tmp_path / "it-ran"
     torch.save(RunsCode(trap), tmp_path / "evil.pth", pickle_protocol=protocol)
@@ -115,6 +121,290 @@ def test_a_class_of_ones_own_can_be_allowed(tmp_path):
         checkpoints.load_model(tmp_path / "mine.pth")
 
 
+# -- weights that are no weights ----------------------------------------------------------------------
+
+
+BIAS = "classifier.3.bias"
+BAD_TENSORS = {
+    "int": (3, "is a int, not a tensor"),
+    "text": ("x", "is a str, not a tensor"),
+    "none": (None, "is a NoneType"),
+    "sparse": (torch.zeros(10).to_sparse(), r"a sparse tensor \(save tensor\.to_dense"),
+    "meta": (torch.zeros(10, device="meta"), "on the meta device"),
+    "complex": (torch.zeros(10, dtype=torch.complex64), "holds complex64, and the network float32"),
+    "int8": (torch.ones(10, dtype=torch.int8), "holds int8, and the network float32"),
+    "bool": (torch.ones(10, dtype=torch.bool), "holds bool, and the network float32"),
+    "nan": (torch.full((10,), float("nan")), "holds NaN or infinity"),
+    "infinity": (torch.full((10,), -float("inf")), "holds NaN or infinity"),
+    "too large for float32": (torch.full((10,), 1e300, dtype=torch.float64), "holds NaN or infinity"),
+    "shape": (torch.zeros(11), r"is \(11,\) in the file and \(10,\)"),
+    "expanded": (torch.zeros(1).expand(10), "numbers overlap"),
+    "overlapping": (torch.zeros(11).as_strided((5, 2), (1, 1)), "numbers overlap"),
+    "huge": (torch.zeros(1).expand(2**40), "numbers overlap"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_TENSORS)
+def test_one_entry_that_is_no_weight_is_named_and_nothing_is_changed(model, tmp_path, kind):
+    value, message = BAD_TENSORS[kind]
+    before = copy.deepcopy(model.state_dict())
+    model.train()
+    torch.save(
+        {name: torch.full_like(t, 7) for name, t in before.items()} | {BIAS: value}, tmp_path / "a.pth"
+    )
+    with pytest.raises(ValueError, match=message):
+        checkpoints.load_weights(model, tmp_path / "a.pth")
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert model.training
+
+
+@pytest.mark.filterwarnings("ignore:.*uant")
+def test_quantised_weights_are_named(model, tmp_path):
+    state = model.state_dict() | {BIAS: torch.quantize_per_tensor(torch.rand(10), 0.1, 0, torch.qint8)}
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"a quantised tensor \(save tensor\.dequantize"):
+        checkpoints.load_weights(model, tmp_path / "a.pth")
+
+
+def test_a_counter_takes_whole_numbers_only(model, tmp_path):
+    name = "features.2.num_batches_tracked"
+    for value, fits in ((7.0, True), (7.5, False), (float("nan"), False)):
+        torch.save(model.state_dict() | {name: torch.tensor(value)}, tmp_path / "a.pth")
+        if fits:  # as in a state_dict of which every tensor was made a float16
+            assert checkpoints.load_weights(model, tmp_path / "a.pth").state_dict()[name] == 7
+        else:
+            with pytest.raises(ValueError, match=name):
+                checkpoints.load_weights(model, tmp_path / "a.pth")
+
+
+def test_half_precision_is_loaded_and_converted(model, tmp_path):
+    torch.save({name: tensor.half() for name, tensor in model.state_dict().items()}, tmp_path / "half.pth")
+    loaded = checkpoints.load_weights(AlexNet(width=0.25), tmp_path / "half.pth")
+    assert loaded.features[0].weight.dtype == torch.float32
+    assert torch.equal(loaded.features[0].weight, model.features[0].weight.half().float())
+
+
+def test_a_network_that_cannot_be_filled_is_named(model, tmp_path):
+    checkpoints.save_weights(model, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="no values yet"):
+        checkpoints.load_weights(AlexNet(width=0.25).to("meta"), tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="the name of a file"):
+        checkpoints.load_weights(tmp_path / "a.pth", model)
+    model.classifier[-1].bias = torch.nn.Parameter(torch.zeros(1).expand(10))  # one number, seen ten times
+    before = copy.deepcopy(model.features.state_dict())
+    torch.save({name: torch.full_like(t, 7) for name, t in model.state_dict().items()}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="cannot be changed"):
+        checkpoints.load_weights(model, tmp_path / "a.pth")
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.features.state_dict().items())
+
+
+def interrupted_at(line, call):
+    """Run ``call`` with a Ctrl-C before the line-th line that runs in the module; whether it came that far."""
+    count, stopped = 0, False
+
+    def trace(frame, event, argument):
+        nonlocal count, stopped
+        if frame.f_code.co_filename != checkpoints.__file__:
+            return None
+        count += event == "line"
+        if count == line and not stopped:
+            stopped = True
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return stopped
+
+
+def test_an_interruption_at_any_line_leaves_all_weights_old_or_all_new(tmp_path):
+    old, new = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    checkpoints.save_weights(new, tmp_path / "new.pth")
+    before = copy.deepcopy(old.state_dict())
+    outcomes, line = set(), 1
+    while interrupted_at(line, lambda: checkpoints.load_weights(old, tmp_path / "new.pth")):
+        same = [torch.equal(tensor, before[name]) for name, tensor in old.state_dict().items()]
+        assert all(same) or not any(same), f"half of it after an interruption at line {line}"
+        outcomes.add(all(same))
+        old.load_state_dict(before)
+        line += 1
+    assert line > 20
+    assert outcomes == {True, False}
+
+
+# -- files as training scripts write them -------------------------------------------------------------
+
+
+def wrapped(state, head):
+    return {f"{head}{name}": tensor for name, tensor in state.items()}
+
+
+NESTED = {
+    "net": lambda state: {"net": state, "acc": 93.1, "epoch": 7},
+    "two deep": lambda state: {"checkpoint": {"model": state}},
+    "DataParallel": lambda state: wrapped(state, "module."),
+    "torch.compile": lambda state: wrapped(state, "_orig_mod."),
+    "both": lambda state: {"state_dict": wrapped(state, "module._orig_mod.")},
+    "inside": lambda state: {name.replace(".", "._orig_mod.", 1): tensor for name, tensor in state.items()},
+    "Lightning": lambda state: {"state_dict": wrapped(state, "model."), "hyper_parameters": {"lr": 0.1}},
+    "a NumPy number beside": lambda state: {"state_dict": state, "best": np.float64(0.8)},
+    "a NumPy array beside": lambda state: {"state_dict": state, "curve": np.zeros(3)},
+    "an object beside": lambda state: {"state_dict": state, "args": RunsCode("nowhere")},
+    "twice the same": lambda state: {"model": state, "best": state},
+}
+
+
+@pytest.mark.parametrize("kind", NESTED)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_weights_are_found_where_training_scripts_put_them(model, tmp_path, kind, zipped):
+    content = NESTED[kind](model.state_dict())
+    torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
+    assert same(model, checkpoints.load_weights(AlexNet(width=0.25), tmp_path / "a.pth"))
+
+
+def test_weights_of_a_plain_network_go_into_a_wrapped_one(model, tmp_path):
+    checkpoints.save_weights(model, tmp_path / "a.pth")
+    wrapper = torch.nn.DataParallel(AlexNet(width=0.25))
+    assert same(model, checkpoints.load_weights(wrapper, tmp_path / "a.pth").module)
+
+
+def test_two_sets_of_weights_are_not_guessed_between(model, tmp_path):
+    torch.save({"model": model.state_dict(), "ema": AlexNet(width=0.25).state_dict()}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"several sets.*\['model'\] and \['ema'\]"):
+        checkpoints.load_weights(model, tmp_path / "a.pth")
+    model.load_state_dict(checkpoints.read_state(tmp_path / "a.pth")["ema"])  # as the message says
+
+
+def test_what_does_not_fit_is_compared_with_the_weights_inside(model, tmp_path):
+    torch.save({"epoch": 1, "net": AlexNet(classes=7, width=0.25).state_dict()}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"classifier\.3\.weight is \(7, 64\).*under \['net'\]"):
+        checkpoints.load_weights(model, tmp_path / "a.pth")
+
+
+def test_a_whole_model_beside_other_things_is_found(model, tmp_path):
+    torch.save({"model": model, "epoch": 3}, tmp_path / "a.pth")
+    assert same(model, checkpoints.load_model(tmp_path / "a.pth"))
+    with pytest.raises(ValueError, match=r"a whole helpers\.model\.AlexNet.*load_model"):
+        checkpoints.load_weights(model, tmp_path / "a.pth")
+
+
+def test_state_comes_back_as_it_was_saved(tmp_path):
+    momentum = torch.rand(3, 2)
+    optimizer = {"state": {0: {"momentum": momentum}}, "param_groups": [{"lr": 0.1, "betas": (0.9, 0.99)}]}
+    saved = {"rows": [{"loss": 1.5, "epoch": 1}], "optimizer": optimizer, "none": None, "pair": (1, "ä")}
+    torch.save(saved, tmp_path / "run.pth")
+    found = checkpoints.read_state(tmp_path / "run.pth")
+    assert torch.equal(found["optimizer"]["state"][0].pop("momentum"), momentum)
+    del optimizer["state"][0]["momentum"]
+    assert found == saved
+    torch.save({"path": Trap(os.getcwd)}, tmp_path / "run.pth")
+    with pytest.raises(ValueError, match=r"asks for \w+\.getcwd"):
+        checkpoints.read_state(tmp_path / "run.pth")
+
+
+# -- whole models that are traps ----------------------------------------------------------------------
+
+
+class Trap:
+    """Pickles as a call of ``function`` with ``arguments``."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+def test_no_object_is_built_with_arguments_of_the_file(tmp_path):
+    torch.save(Trap(torch.nn.Linear, 2**31, 2**31), tmp_path / "a.pth")  # would take terabytes
+    with pytest.raises(
+        ValueError, match=r"calls torch\.nn\.modules\.linear\.Linear with arguments of its own"
+    ):
+        checkpoints.load_model(tmp_path / "a.pth")
+    torch.save(Trap(os.getpid), tmp_path / "b.pth")
+    with pytest.raises(ValueError, match=r"getpid with arguments of its own"):
+        checkpoints.load_model(tmp_path / "b.pth", allowed=[os.getpid])
+
+
+def set_forward(model):
+    vars(model.classifier)["forward"] = model.features[0]  # another allowed module in the place of a method
+
+
+def set_hook(model):
+    model._forward_hooks[0] = model.features[0]
+
+
+def set_nan(model):
+    with torch.no_grad():
+        model.features[0].weight[0] = float("nan")
+
+
+def set_cycle(model):
+    model._modules["again"] = model
+
+
+def set_many(model):
+    for _ in range(20):  # 2²⁰ visits of 20 modules
+        model = torch.nn.Sequential(model, model)
+    return model
+
+
+def set_number(model):
+    model._modules = {"0": 3}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_forward, "a hook or a method of its own"),
+        (set_hook, "a hook or a method of its own"),
+        (set_nan, "NaN or infinity"),
+        (set_cycle, "damaged"),
+        (set_many, "damaged"),
+        (set_number, "damaged"),
+    ],
+)
+def test_a_whole_model_with_a_trap_in_it_is_refused(model, tmp_path, change, message):
+    torch.save(change(model) or model, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=message):
+        checkpoints.load_model(tmp_path / "a.pth")
+
+
+class WithFunction(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.activation = torch.nn.functional.relu
+
+    def forward(self, images):
+        return self.activation(images)
+
+
+def test_a_function_that_a_network_keeps_can_be_allowed(tmp_path):
+    checkpoints.save_model(WithFunction(), tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"asks for .*WithFunction and torch\.nn\.functional\.relu"):
+        checkpoints.load_model(tmp_path / "a.pth")
+    loaded = checkpoints.load_model(tmp_path / "a.pth", allowed=[WithFunction, torch.nn.functional.relu])
+    assert loaded(torch.tensor([-1.0, 2.0])).tolist() == [0.0, 2.0]
+    with pytest.raises(ValueError, match="it is no class"):
+        checkpoints.load_model(tmp_path / "a.pth", allowed=["WithFunction"])
+
+
+def test_what_cannot_be_saved_whole_is_said(tmp_path):
+    network = torch.nn.Linear(3, 2)
+    network.scale = lambda x: x
+    with pytest.raises(ValueError, match=r"cannot be saved whole.*save_weights"):
+        checkpoints.save_model(network, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="a state_dict"):
+        checkpoints.save_weights(network.state_dict(), tmp_path / "a.pth")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_missing_file_is_named(model, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no file .*gone\.pth"):
         checkpoints.load_weights(model, tmp_path / "gone.pth")
@@ -129,6 +419,24 @@ def write_checkpoint(data, source, **recipe):
     data = type(data)(**vars(data) | {"source": source})
     checkpoints.save_card(path, history=History(recipe), evaluation=result, data=data)
     return model
+
+
+@pytest.fixture(scope="module")
+def learnt(drawings, tmp_path_factory):
+    """A checkpoint with its card, made once: file name → content."""
+    folder = tmp_path_factory.mktemp("learnt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHAPTER_ARTIFACTS", str(folder))
+        write_checkpoint(drawings, "drawings")
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def own(learnt):
+    """The path of that checkpoint in this test's artifacts folder."""
+    for name, content in learnt.items():
+        paths.artifact(name).write_bytes(content)
+    return paths.artifact("alexnet.pth")
 
 
 def test_the_learners_own_network_is_taken_for_its_own_data_only(drawings, capsys):
@@ -151,11 +459,152 @@ def test_a_network_that_pools_last_is_built_as_its_card_says(drawings):
     assert same(mine, model)
 
 
-def test_a_damaged_card_is_named(drawings):
-    write_checkpoint(drawings, "drawings")
-    paths.artifact("alexnet.json").write_text('{"recipe": {}}')
-    with pytest.raises(ValueError, match=r"alexnet\.json is damaged"):
-        checkpoints.load_trained(drawings)
+# -- cards --------------------------------------------------------------------------------------------
+
+
+def changed(**fields):
+    return lambda card: card | fields
+
+
+def recipe(**fields):
+    return lambda card: card | {"recipe": card["recipe"] | fields}
+
+
+def without(name):
+    return lambda card: {key: value for key, value in card.items() if key != name}
+
+
+BAD_CARDS = {
+    "reversed classes": (lambda card: card | {"classes": card["classes"][::-1]}, "not in the same order"),
+    "reversed twice": (
+        lambda card: (
+            card
+            | {"classes": card["classes"][::-1]}
+            | {"test_accuracy_per_class": dict(reversed(card["test_accuracy_per_class"].items()))}
+        ),
+        "other classes than the data, or in another order",
+    ),
+    "three classes": (
+        changed(classes=["a", "b", "c"], test_accuracy_per_class=None),
+        "test_accuracy_per_class is None",
+    ),
+    "classes in a text": (changed(classes="airplane"), "classes is 'airplane', not a list"),
+    "a class twice": (changed(classes=["a"] * 10), "classes is"),
+    "700 %": (changed(test_accuracy=7.0), "test_accuracy is 7.0, not a number from 0 to 1"),
+    "a text for a number": (changed(test_accuracy="90 %"), "test_accuracy is '90 %'"),
+    "true for a number": (changed(test_accuracy=True), "test_accuracy is True"),
+    "control characters": (changed(data="\x1b[2Jdrawings"), r"data is '\\x1b\[2Jdrawings'"),
+    "a list for a recipe": (changed(recipe=[["width", 1]]), r"recipe is \[\['width', 1\]\]"),
+    "width 10⁹": (recipe(width=1e9), "width of its recipe is 1000000000.0"),
+    "width 10⁴⁰⁰": (recipe(width=10**400), "width of its recipe"),
+    "width 0": (recipe(width=0), "width of its recipe is 0"),
+    "a width that does not fit": (recipe(width=100), r"does not fit the AlexNet of alexnet\.json"),
+    "a text for a switch": (recipe(batch_norm="yes"), "batch_norm of its recipe is 'yes', not true or false"),
+    "an unknown field": (recipe(depth=8), "its recipe has depth, which this version"),
+    "NaN": (lambda card: json.dumps(card | {"test_accuracy": float("nan")}), "NaN is no number"),
+    "no accuracy": (without("test_accuracy"), "test_accuracy is missing"),
+    "no recipe": (without("recipe"), "recipe is missing"),
+    "another checksum": (changed(weights_sha256="0" * 64), "does not belong to alexnet.pth"),
+    "a list": (lambda card: [], "it holds a list"),
+    "cut off": (lambda card: json.dumps(card)[:200], "is damaged or was changed"),
+    "deep": (lambda card: "[" * 100_000, "is damaged or was changed"),
+    "no text": (lambda card: b"\xff\xfe", "is damaged or was changed"),
+    "giant": (lambda card: json.dumps(card | {"note": "x" * 2_000_000}), "more than 1 MB"),
+    "missing": (lambda card: None, r"no file .*alexnet\.json"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_CARDS)
+def test_a_card_that_cannot_be_true_is_said_and_what_ships_is_used(own, drawings, capsys, kind):
+    change, message = BAD_CARDS[kind]
+    path = own.with_suffix(".json")
+    content = change(json.loads(path.read_text()))
+    path.unlink()
+    if content is not None:
+        content = content if isinstance(content, str | bytes) else json.dumps(content)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    if kind != "reversed twice":  # only the data tells their order then
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            checkpoints.load_checkpoint(own)
+    card = checkpoints.load_trained(drawings)[1]
+    assert card["recipe"]["name"] == "full"
+    said = capsys.readouterr().out
+    assert re.search(f"Your own network is not used.*{message}", said)
+    assert "Train it again" in said or kind == "reversed twice"
+    assert "the checkpoint that ships" in said
+    assert said.isprintable() or "\x1b" not in said
+
+
+def test_new_weights_beside_an_old_card_are_noticed(own, drawings, capsys):
+    torch.manual_seed(1)
+    checkpoints.save_weights(AlexNet(width=0.25), own)  # a second training, killed before its card
+    with pytest.raises(ValueError, match="does not belong to"):
+        checkpoints.load_checkpoint(own)
+    assert checkpoints.load_trained(drawings)[1]["recipe"]["name"] == "full"
+    assert "does not belong to" in capsys.readouterr().out
+
+
+def test_the_same_weights_saved_again_keep_their_card(own, learnt):
+    state = checkpoints.load_checkpoint(own)[0].to(memory_format=torch.channels_last).state_dict()
+    torch.save({"net": state}, own, _use_new_zipfile_serialization=False)
+    assert own.read_bytes() != learnt[own.name]
+    found = checkpoints.load_checkpoint(own)[0].state_dict()
+    assert all(torch.equal(tensor, found[name]) for name, tensor in state.items())
+
+
+def test_a_card_from_before_there_were_checksums_is_believed_if_the_drawings_agree(own):
+    card_file = own.with_suffix(".json")
+    card = json.loads(card_file.read_text())
+    del card["weights_sha256"]
+    card_file.write_text(json.dumps(card))
+    model = checkpoints.load_checkpoint(own)[0]
+    with torch.no_grad():
+        model.classifier[-1].bias[3] += 1.0
+    checkpoints.save_weights(model, own)
+    with pytest.raises(ValueError, match="does not belong to"):
+        checkpoints.load_checkpoint(own)
+    del card["on_drawings"]  # nothing tells whose card it is
+    card_file.write_text(json.dumps(card))
+    with pytest.raises(ValueError, match="does not belong to"):
+        checkpoints.load_checkpoint(own)
+
+
+def test_a_card_is_not_written_for_the_weights_of_another_training(drawings):
+    """Two trainings write to one name: first both write their weights, then the first one its card."""
+    first, second = Recipe(width=0.25), Recipe(width=0.25, seed=1)
+    path = paths.artifact(checkpoints.TRAINED)
+    network = first.model().eval()
+    with torch.no_grad():
+        network.classifier[-1].weight *= 300  # answers that are far from uniform, as a trained one's are
+    checkpoints.save_weights(network, path)
+    result = evaluate(network, drawings.test_images, drawings.test_labels)
+    checkpoints.save_weights(second.model(), path)
+    with pytest.raises(ValueError, match="does not hold the network that was evaluated"):
+        checkpoints.save_card(path, history=History(first), evaluation=result, data=drawings)
+    assert not path.with_suffix(".json").exists()
+
+
+def test_a_class_without_test_images_has_no_accuracy(drawings):
+    few = drawings.test_labels < 9
+    part = dataclasses.replace(
+        drawings, test_images=drawings.test_images[few], test_labels=drawings.test_labels[few]
+    )
+    write_checkpoint(part, "drawings")
+    card = checkpoints.load_checkpoint(paths.artifact("alexnet.pth"))[1]
+    assert card["test_accuracy_per_class"]["truck"] is None
+
+
+def test_weights_that_are_gone_or_no_file_are_said(own, drawings, capsys):
+    own.unlink()
+    assert checkpoints.load_trained(drawings)[1]["recipe"]["name"] == "full"
+    assert "There is no file" in capsys.readouterr().out
+    own.mkdir()
+    assert checkpoints.load_trained(drawings)[1]["recipe"]["name"] == "full"
+    assert "is a folder, not a file" in capsys.readouterr().out
+
+
+def test_a_card_knows_every_field_of_a_recipe():
+    assert {field.name for field in dataclasses.fields(Recipe)} == checkpoints.RECIPE
 
 
 # -- the checkpoint that ships ------------------------------------------------------------------------
@@ -165,6 +614,8 @@ def test_the_shipped_checkpoint_is_small_and_says_about_drawings_what_its_card_s
     model, card = checkpoints.load_checkpoint()
     assert checkpoints.SHIPPED.stat().st_size < 14_000_000
     assert card["test_accuracy"] >= 0.86
+    assert checkpoints.checksum(model) == card["weights_sha256"]
+    assert checkpoints.load_camera()[1]["weights_sha256"] != card["weights_sha256"]
     found = checkpoints.on_drawings(model)
     assert found["loss"] == pytest.approx(card["on_drawings"]["loss"], abs=1e-3)
     assert found["accuracy"] == pytest.approx(card["on_drawings"]["accuracy"], abs=0.011)

@@ -15,6 +15,7 @@ ORDER = [
     "mode",
     "environment",
     "quiet",
+    "torch_files",
     "intervals",
     "figures",
     "camera",

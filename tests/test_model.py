@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 import torch
 
-from helpers.model import MEAN, STD, AlexNet
+from helpers.model import MEAN, STD, AlexNet, check_logits, check_network, device_of
 
 
 @pytest.mark.parametrize(("width", "batch_norm"), [(1.0, True), (0.25, True), (0.25, False)])
@@ -58,3 +60,46 @@ def test_pooling_first_changes_no_answer_where_only_relu_follows():
     images = torch.rand(4, 3, 32, 32)
     torch.testing.assert_close(first(images), last(images))
     assert [type(layer) for layer in AlexNet(**last.config).features] == [type(x) for x in last.features]
+
+
+@pytest.mark.parametrize(
+    ("thing", "advice"),
+    [
+        (AlexNet(width=0.25).state_dict(), r"state_dict.*load_weights\(model, path\)"),
+        ("alexnet.pth", r"name of a file, 'alexnet\.pth'.*load_model"),
+        (Path("alexnet.pth"), "name of a file"),
+        (AlexNet, r"the class AlexNet.*Build one: AlexNet\(…\)"),
+        ((AlexNet(width=0.25), {}), "Take it out"),
+        (None, "a NoneType"),
+        (lambda image: image, "a function"),
+        (torch.zeros(3), "a Tensor"),
+    ],
+)
+def test_what_is_no_network_is_said_with_the_way_to_one(thing, advice):
+    with pytest.raises(ValueError, match=advice):
+        check_network(thing)
+
+
+def test_a_network_passes_and_one_without_tensors_is_on_the_cpu():
+    check_network(AlexNet(width=0.25))
+    assert device_of(torch.nn.Flatten()).type == "cpu"
+    assert device_of(AlexNet(width=0.25).to("meta")).type == "meta"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda logits: logits.softmax(1), "already returns probabilities"),
+        (lambda logits: logits.softmax(1).half(), "already returns probabilities"),
+        (lambda logits: (logits, logits), "returns a tuple"),
+        (lambda logits: logits[:, :3], r"4×3 for 4 pictures, and N×10"),
+        (lambda logits: logits[:, :, None], r"4×10×1"),
+        (lambda logits: logits / 0, "NaN or infinity"),
+    ],
+)
+def test_answers_that_are_no_logits_are_refused(answer, message):
+    logits = torch.randn(4, 10)
+    check_logits(logits, 10)
+    check_logits(logits.log_softmax(1), 10)  # their softmax is right
+    with pytest.raises(ValueError, match=message):
+        check_logits(answer(logits), 10)

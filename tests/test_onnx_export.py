@@ -5,7 +5,9 @@ import onnx
 import pytest
 import torch
 
+from helpers.model import AlexNet
 from helpers.onnx_export import INPUT, OUTPUT, compare, export_onnx, run_onnx
+from helpers.quiet import quiet
 from helpers.training import Evaluation, evaluate
 
 CLASSES = list("abcdefghij")
@@ -107,3 +109,132 @@ def test_a_difference_is_seen():
     assert (agreement.same_labels, agreement.images) == (1, 2)
     with pytest.raises(ValueError, match="not the same images"):
         compare(one, Evaluation(one.probs[:1], labels[:1]))
+
+
+# -- networks that do not fit, and files of others ----------------------------------------------------
+
+
+class Two(torch.nn.Module):
+    def forward(self, images):
+        return images.flatten(1)[:, :10], images
+
+
+class OneByOne(torch.nn.Module):
+    """Takes one picture at a time only."""
+
+    def forward(self, images):
+        return images.view(1, -1)[:, :10] - 0.5
+
+
+def linear(*more):
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10), *more).eval()
+
+
+NETWORKS = {
+    "probabilities": (linear(torch.nn.Softmax(1)), "already returns probabilities.*without its softmax"),
+    "a state_dict": (linear().state_dict(), r"a state_dict.*load_weights"),
+    "a class": (AlexNet, "the class AlexNet"),
+    "a file": ("alexnet.pth", "the name of a file"),
+    "grey": (torch.nn.Conv2d(1, 2, 3).eval(), r"does not take 1×3×32×32 float.*\[1, 3, 32, 32\]"),
+    "float16": (linear().half(), r"does not take.*model\.float\(\)"),
+    "two outputs": (Two().eval(), "returns a tuple"),
+    "seven classes": (AlexNet(classes=7, width=0.1).eval(), r"1×7 for 1 pictures, and N×10"),
+    "no classes": (torch.nn.Flatten().eval(), "1×3072"),
+}
+
+
+@pytest.mark.parametrize("dynamo", [True, False])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_network_that_does_not_fit_is_named_and_nothing_is_written(tmp_path, kind, dynamo):
+    network, message = NETWORKS[kind]
+    with pytest.raises(ValueError, match=message):
+        export_onnx(network, tmp_path / "a.onnx", classes=CLASSES, dynamo=dynamo)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes": set(CLASSES)}, "classes is a set"),
+        ({"classes": dict(enumerate(CLASSES))}, "classes is a dict"),
+        ({"classes": torch.arange(10)}, "classes is a Tensor"),
+        ({"classes": "abcdefghij"}, "classes is a str"),
+        ({"classes": ["a"] * 10}, "'a' stands twice"),
+        ({"classes": CLASSES, "batch": 0}, "batch=0"),
+        ({"classes": CLASSES, "batch": 1.5}, "batch=1.5"),
+    ],
+)
+def test_classes_without_an_order_and_other_slips_are_named(model, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        export_onnx(model, tmp_path / "a.onnx", dynamo=False, **options)
+
+
+class Unknown(torch.nn.Module):
+    """Uses an operator that ONNX does not have."""
+
+    def forward(self, images):
+        return torch.linalg.eigvals(images[:, 0])[:, :10].real
+
+
+@pytest.mark.parametrize("dynamo", [True, False])
+def test_what_the_exporter_cannot_write_is_said(tmp_path, dynamo):
+    with pytest.raises(ValueError, match=f"cannot export this Unknown with dynamo={dynamo}"):
+        export_onnx(Unknown().eval(), tmp_path / "a.onnx", classes=CLASSES, dynamo=dynamo)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_takes_one_picture_at_a_time_is_exported(drawings, tmp_path):
+    export_onnx(OneByOne().eval(), tmp_path / "a.onnx", classes=CLASSES, dynamo=False)
+    run_onnx(tmp_path / "a.onnx", drawings.test_images[:3], drawings.test_labels[:3])
+
+
+def test_a_fixed_batch_need_not_divide_the_images(model, drawings, tmp_path):
+    export_onnx(model, tmp_path / "a.onnx", classes=CLASSES, dynamo=False, batch=4)
+    images, labels = drawings.test_images[:10], drawings.test_labels[:10]
+    agreement = compare(evaluate(model, images, labels), run_onnx(tmp_path / "a.onnx", images, labels))
+    assert (agreement.images, agreement.same_labels) == (10, 10)
+    assert agreement.max_abs_diff < 1e-5
+
+
+def test_a_file_of_somebody_else_is_named_by_its_input(drawings, tmp_path):
+    images, labels = drawings.test_images[:3], drawings.test_labels[:3]
+    for names, shape, message in (
+        (["in"], (1, 3, 8, 8), r"takes 'in' of 1×3×8×8, tensor\(float\)"),
+        (["image"], (1, 3, 8, 8), r"'image' of 1×3×8×8"),
+        (["pixels"], (1, 3, 32, 32), r"'pixels'"),
+    ):
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * shape[2] ** 2, 10)).eval()
+        options = {"input_names": names, "output_names": [OUTPUT], "dynamo": False}
+        with quiet():
+            torch.onnx.export(network, (torch.rand(shape),), str(tmp_path / "a.onnx"), **options)
+        with pytest.raises(ValueError, match=message):
+            run_onnx(tmp_path / "a.onnx", images, labels)
+
+
+def test_weights_in_a_file_that_is_missing_are_named(model, drawings, tmp_path):
+    path = tmp_path / "a.onnx"
+    export_onnx(model, path, classes=CLASSES, dynamo=False)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="a.onnx.data", size_threshold=0)
+    images, labels = drawings.test_images[:3], drawings.test_labels[:3]
+    run_onnx(path, images, labels)
+    (tmp_path / "a.onnx.data").unlink()
+    with pytest.raises(FileNotFoundError, match=r"keeps its weights in a\.onnx\.data, which is missing"):
+        run_onnx(path, images, labels)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
+        (b"<!DOCTYPE html>", "a web page"),
+        (b"PK\x03\x04", "no ONNX file, or is damaged"),
+        (b"", "cannot be run by ONNX Runtime"),
+        (None, "a folder, not a file"),
+    ],
+)
+def test_another_file_is_called_what_it_is(drawings, tmp_path, content, message):
+    path = tmp_path / "a.onnx"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        run_onnx(path, drawings.test_images[:3], drawings.test_labels[:3])
