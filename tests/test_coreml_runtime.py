@@ -428,7 +428,12 @@ WINDOWS = {
         lambda x: mb.avg_pool(
             x=x, kernel_sizes=[4, 4], strides=[3, 3], pad_type="custom", pad=[1, 1, 1, 1], ceil_mode=True
         ),
-        lambda x: F.avg_pool2d(x, 4, 3, 1, ceil_mode=True),
+        lambda x: F.avg_pool2d(F.pad(x, (1, 1, 1, 3)), 4, 3),
+    ),
+    # Unlike torch, which divides by the pixels that are there: apple/coremltools, issue 2772.
+    "average pool ceil divides by the whole window": (
+        lambda x: mb.avg_pool(x=x, kernel_sizes=[2, 3], strides=[2, 2], pad_type="valid", ceil_mode=True),
+        lambda x: F.avg_pool2d(F.pad(x, (0, 1, 0, 1)), (2, 3), 2),
     ),
     "average pool ceil without the padding": (
         lambda x: mb.avg_pool(
@@ -601,18 +606,21 @@ POOLS = {
 
 
 @pytest.mark.parametrize("case", POOLS)
-@pytest.mark.parametrize("kind", ["MAX", "AVERAGE"])
+@pytest.mark.parametrize("kind", ["MAX", "AVERAGE", "AVERAGE with the padding"])
 def test_pooling_of_neural_networks(tmp_path, case, kind):
     padding_type, options, edges = POOLS[case]
+    exclude, kind = kind == "AVERAGE", kind.split()[0]
 
     def build(builder):
         builder.add_pooling(
-            "pool", 3, 3, 2, 2, kind, padding_type, "x", "y", exclude_pad_area=True, **options
+            "pool", 3, 3, 2, 2, kind, padding_type, "x", "y", exclude_pad_area=exclude, **options
         )
 
     result = computed(network(tmp_path / "pool.mlmodel", build))
     if kind == "MAX":
         expected = F.max_pool2d(F.pad(X, edges, value=-torch.inf), 3, 2)
+    elif not exclude:
+        expected = F.avg_pool2d(F.pad(X, edges), 3, 2)
     else:
         expected = F.avg_pool2d(F.pad(X, edges), 3, 2) / F.avg_pool2d(F.pad(torch.ones_like(X), edges), 3, 2)
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
