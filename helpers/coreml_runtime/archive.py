@@ -52,6 +52,10 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
+class Unfit(ValueError):
+    """Inputs or parameters that do not fit an operator. ``Archive.refuse`` adds the file and the operator."""
+
+
 class Archive:
     """One model on disk: the specification and the folder that its weights lie in.
 
@@ -94,11 +98,10 @@ class Archive:
         """
         if isinstance(error, NotCovered):
             return self.error(f"{where} is not covered: {error}", ON_A_MAC)
-        # Python's own words are about our source, not about the file.
-        plain = isinstance(error, (ValueError, RuntimeError, IndexError)) and not isinstance(
-            error, (RecursionError, NotImplementedError)
-        )
-        cause = first_line(error) if plain else "its inputs or parameters are not of the kind that it takes"
+        # torch says what does not fit; Python's own words are about our source, not about the file.
+        cause = "its inputs or parameters are not of the kind that it takes"
+        if isinstance(error, Unfit) or type(error) is RuntimeError or "Dimension" in str(error):
+            cause = first_line(error)
         return self.error(f"{where} cannot be computed: {cause}", UNFIT)
 
     @contextlib.contextmanager

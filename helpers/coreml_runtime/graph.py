@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from .archive import UNFIT, NotCovered
 
@@ -111,29 +112,47 @@ _SMALL = 2**16
 """Values that depend on no input are computed ahead when they are this few: they may be shapes."""
 
 
+MAX_WORK = 2**40
+"""Floating-point operations for one image. VGG-16 takes 2**35."""
+
+MAX_RANK = 16
+"""Core ML takes 5 dimensions, the operators of ML programs a few more on their way."""
+
+
 class TooLarge(Exception):
     """A tensor of more bytes than ``MAX_ACTIVATION_BYTES``."""
 
 
 class _Sizes(TorchDispatchMode):
-    """Sees every tensor that torch would make, before there is memory for it, and keeps the largest size."""
+    """Sees every tensor that torch would make, before there is memory for it, and what it would cost.
+
+    Attributes:
+        largest: the largest tensor in bytes.
+        work: floating-point operations, a number that is only written counted as eight.
+    """
 
     def __init__(self):
         super().__init__()
-        self.largest = 0
+        self.largest = self.work = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         results = function(*args, **(kwargs or {}))
         for result in results if isinstance(results, (tuple, list)) else (results,):
             if torch.is_tensor(result):
                 self.largest = max(self.largest, result.numel() * result.element_size())
+                self.work += 8 * result.numel()
+        name = function._schema.name
+        if function._overloadpacket in flop_registry:
+            self.work += flop_registry[function._overloadpacket](*args, **(kwargs or {}), out_val=results)
+        elif "avg_pool" in name:
+            self.work += results.numel() * math.prod(args[1])
         if self.largest > MAX_ACTIVATION_BYTES:
             raise TooLarge(f"{self.largest / 2**30:,.1f} GiB")
         return results
 
 
-def _dry_run(step: Step, values: dict) -> tuple:
-    """The results of a step as tensors that have a shape and no memory.
+def _dry_run(step: Step, values: dict) -> tuple[tuple, int]:
+    """The results of a step as tensors that have a shape and no memory, and the work that they take.
 
     What depends on no input (shapes, mostly) is computed if it is small, because later steps may need it.
 
@@ -159,8 +178,9 @@ def _dry_run(step: Step, values: dict) -> tuple:
     with torch.device("meta"), _Sizes() as sizes:
         results = bare.run(values)
     if any(values[name].is_meta for name in step.needs()) or sizes.largest > 8 * _SMALL:
-        return results
-    return step.run(values) if all(r.numel() <= _SMALL for r in results) else results
+        return results, sizes.work
+    small = all(r.numel() <= _SMALL for r in results) and sizes.work <= 2**12 * _SMALL
+    return step.run(values) if small else results, sizes.work
 
 
 class Graph:
@@ -254,7 +274,7 @@ class Graph:
 
     def _check_shapes(self) -> int:
         """Run every step on tensors without memory and compare shapes. Returns the largest size in bytes."""
-        values, largest, live = {}, 1, 0
+        values, largest, live, work = {}, 1, 0, 0
         for name, shape in self.inputs.items():
             dtype = torch.int32 if name in self._integers else torch.float32
             values[name] = torch.empty(shape, dtype=dtype, device="meta")
@@ -262,19 +282,27 @@ class Graph:
             where = str(step)
             with self._archive.reading(where):
                 try:
-                    results = _dry_run(step, values)
+                    results, more = _dry_run(step, values)
                 except TooLarge as error:
                     raise self._too_large(
                         f"{where} makes a tensor of {error}", MAX_ACTIVATION_BYTES
                     ) from error
+            work += more
+            if work > MAX_WORK:
+                raise self._archive.error(
+                    f"up to {where} it takes {work:.1e} operations for one input",
+                    f"The limit is {MAX_WORK:.1e}: do not trust this file.",
+                )
             if len(results) != len(step.outputs):
                 raise self._archive.error(
                     f"{where} makes {len(results)} values, the file names {len(step.outputs)}", UNFIT
                 )
             declared = zip(step.outputs, results, step.shapes, step.kinds, strict=True)
             for name, result, shape, kind in declared:
-                if not torch.is_tensor(result):
-                    raise self._archive.error(f"{where} makes no tensor")
+                if not torch.is_tensor(result) or result.ndim > MAX_RANK:
+                    raise self._archive.error(
+                        f"{where} makes no tensor of up to {MAX_RANK} dimensions", UNFIT
+                    )
                 if shape is not None and not _fits(tuple(result.shape), shape):
                     raise self._archive.error(
                         f"{where} makes a tensor of shape {tuple(result.shape)}, the file declares {shape}",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from . import operators as op
-from .archive import ON_A_MAC, Archive, NotCovered, unpack_bits
+from .archive import ON_A_MAC, Archive, NotCovered, Unfit, unpack_bits
 from .graph import Name, Step, half
 
 # Kept as they are when an old file (before iOS 13) counts the dimensions as sequence, batch, C, H, W:
@@ -73,6 +73,8 @@ class NetworkReader:
             self._layer = where
             arguments = [Name(name) for name in layer.input]
             with archive.reading(where):
+                if kind == "convolution" and len(arguments) > 1:
+                    raise NotCovered("weights as an input")
                 function, parameters = LAYERS[kind](getattr(layer, kind), self._weights)
                 place, name = _SHAPE_INPUTS.get(kind, (len(arguments), ""))
                 if place < len(arguments):
@@ -476,7 +478,7 @@ def _slice_of(x, begin, end, stride, axis):
     """x[begin:end:stride] along one of the last three dimensions."""
     axis = x.ndim - 3 + axis
     if stride < 1 or axis < 0:
-        raise ValueError("a slice needs a positive stride and three dimensions")
+        raise Unfit("a slice needs a positive stride and three dimensions")
     return x[(slice(None),) * axis + (slice(begin, end, stride),)]
 
 
@@ -752,7 +754,7 @@ def _split_nd(p, weights):
 def _split_of(x, axis, parts):
     """As equal as can be: the first parts are one longer."""
     if not 0 < parts <= x.shape[axis]:
-        raise ValueError(f"{x.shape[axis]} cannot be split into {parts} parts")
+        raise Unfit(f"{x.shape[axis]} cannot be split into {parts} parts")
     return torch.tensor_split(x, parts, axis)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .archive import NotCovered
+from .archive import NotCovered, Unfit
 
 
 def as_tensor(value):
@@ -45,10 +45,10 @@ def padding_pairs(pad_type, sizes, kernel, strides, dilations, pad):
         return [(0, 0)] * len(sizes)
     if pad_type == "custom":
         if pad is None or len(pad) != 2 * len(sizes) or min(pad) < 0:
-            raise ValueError(f"custom padding needs {2 * len(sizes)} numbers from 0 on, not {pad}")
+            raise Unfit(f"custom padding needs {2 * len(sizes)} numbers from 0 on, not {pad}")
         return list(zip(pad[::2], pad[1::2], strict=True))
     if pad_type not in ("same", "same_lower"):
-        raise ValueError(f"unknown padding type {pad_type!r}")
+        raise Unfit(f"unknown padding type {pad_type!r}")
     pairs = []
     for size, window, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
         total = max(0, (math.ceil(size / stride) - 1) * stride + (window - 1) * dilation + 1 - size)
@@ -103,7 +103,7 @@ def conv_transpose(
         wanted = [size - sum(pair) for size, pair in zip(full.shape[2:], pairs, strict=True)]
         wanted = output_shape[2:] if output_shape else wanted
     else:
-        raise ValueError(f"unknown padding type {pad_type!r}")
+        raise Unfit(f"unknown padding type {pad_type!r}")
     for axis, (target, (before, _)) in enumerate(zip(wanted, pairs, strict=True), start=2):
         full = full.narrow(axis, before, min(target, full.shape[axis] - before))
     missing = [(0, target - size) for size, target in zip(full.shape[2:], wanted, strict=True)]
@@ -128,14 +128,12 @@ def _pool(x, kind, kernel_sizes, strides, pad_type, pad, ceil_mode, exclude_padd
             zip(sizes, kernel_sizes, strides, pairs, strict=True)
         ):
             if before != after:
-                raise ValueError("rounding up (ceil_mode) needs the same padding on both sides")
+                raise Unfit("rounding up (ceil_mode) needs the same padding on both sides")
             windows = math.ceil((size + before + after - window) / stride) + 1
             last = (windows - 1) * stride
             if last >= size + before:
                 if not (padded_anywhere if ceil_drops == "any" else before):
-                    raise ValueError(
-                        "the last pooling window lies outside the image; its value is not defined"
-                    )
+                    raise Unfit("the last pooling window lies outside the image; its value is not defined")
                 last -= stride
             beyond[axis] = max(0, last + window - (size + before + after))
     ends = [(before, after + extra) for (before, after), extra in zip(pairs, beyond, strict=True)]
@@ -280,7 +278,7 @@ def gelu(x, mode="EXACT"):
     if mode == "SIGMOID_APPROXIMATION":
         return x * torch.sigmoid(1.702 * x)
     if mode not in ("EXACT", "TANH_APPROXIMATION"):
-        raise ValueError(f"unknown gelu mode {mode!r}")
+        raise Unfit(f"unknown gelu mode {mode!r}")
     return F.gelu(x, approximate="tanh" if mode == "TANH_APPROXIMATION" else "none")
 
 
@@ -475,7 +473,7 @@ def topk(x, k=1, axis=-1, ascending=False, sort=True, return_indices=True, outpu
     values, places = torch.sort(x, dim=axis, descending=not ascending, stable=True)
     k = int(k)
     if not 0 < k <= x.shape[axis]:
-        raise ValueError(f"the {k} largest of {x.shape[axis]} values")
+        raise Unfit(f"the {k} largest of {x.shape[axis]} values")
     values, places = values.narrow(axis, 0, k), places.narrow(axis, 0, k)
     return (values, places) if return_indices else values
 
@@ -548,7 +546,7 @@ def split(x, axis, num_splits=0, split_sizes=None):
     if split_sizes is not None:
         return torch.split(x, split_sizes, axis)
     if not 0 < num_splits <= 4096 or x.shape[axis] % num_splits:
-        raise ValueError(f"{x.shape[axis]} cannot be split into {num_splits} equal parts")
+        raise Unfit(f"{x.shape[axis]} cannot be split into {num_splits} equal parts")
     return torch.split(x, x.shape[axis] // num_splits, axis)
 
 
@@ -744,13 +742,13 @@ def pad(x, pad, mode="constant", constant_val=0.0):
     pad = as_numbers(pad)
     pairs = list(zip(pad[::2], pad[1::2], strict=True))
     if min(pad, default=0) < 0 or mode not in ("constant", "reflect", "replicate"):
-        raise ValueError(f"padding by {pad} in the mode {mode!r}")
+        raise Unfit(f"padding by {pad} in the mode {mode!r}")
     if mode == "constant":
         return _pad_spatial(x, pairs, float(constant_val))
     for axis, (before, after) in enumerate(pairs, start=-len(pairs)):
         last = x.shape[axis] - 1
         if mode == "reflect" and max(before, after) > last:
-            raise ValueError(f"a mirror of {max(before, after)} values needs one more, not {last + 1}")
+            raise Unfit(f"a mirror of {max(before, after)} values needs one more, not {last + 1}")
         if before or after:
             places = torch.arange(-before, last + after + 1, device=x.device)
             places = last - (last - places.abs()).abs() if mode == "reflect" else places.clamp(0, last)
@@ -799,7 +797,7 @@ def _positions(mode, old, new, device):
     elif mode == "UNALIGN_CORNERS":
         places = (i + 0.5) * (old / new) - 0.5
     else:
-        raise ValueError(f"unknown sampling mode {mode!r}")
+        raise Unfit(f"unknown sampling mode {mode!r}")
     return places.clamp(0, old - 1)
 
 
@@ -824,7 +822,7 @@ def upsample_bilinear(
     """As ``resize_bilinear``, given factors; the size is rounded down and the factor made to fit it."""
     half = not align_corners if half_pixel_centers is None else half_pixel_centers
     if align_corners and half:
-        raise ValueError("pixels cannot be counted from the corners and from half a pixel on")
+        raise Unfit("pixels cannot be counted from the corners and from half a pixel on")
     mode = "STRICT_ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS" if half else "DEFAULT"
     return resize_bilinear(x, *map(math.floor, _scaled(x, scale_factor_height, scale_factor_width)), mode)
 
@@ -923,7 +921,7 @@ def lstm(
         y, h, c = _lstm_one_way(x, initial_h, initial_c, forward, functions, clip, direction == "reverse")
         return (y if output_sequence else y[-1:]), h, c
     if direction != "bidirectional":
-        raise ValueError(f"unknown direction {direction!r}")
+        raise Unfit(f"unknown direction {direction!r}")
     back = (weight_ih_back, weight_hh_back, bias_back, peephole_back)
     (h_f, h_b), (c_f, c_b) = initial_h.chunk(2, -1), initial_c.chunk(2, -1)
     y_f, h_f, c_f = _lstm_one_way(x, h_f, c_f, forward, functions, clip, False)

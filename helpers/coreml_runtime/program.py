@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from . import operators as op
-from .archive import ON_A_MAC, Archive, NotCovered, unpack_bits
+from .archive import ON_A_MAC, Archive, NotCovered, Unfit, unpack_bits
 from .graph import Name, Step, half
 
 OPERATORS = {
@@ -427,9 +427,9 @@ def _decoded_size(kind, inputs) -> int:
         packed = inputs["indices"] if kind == "lut_to_dense" else inputs["mask"]
         bits = int(math.log2(inputs["lut"].size)) if kind == "lut_to_dense" else 1
         if kind == "lut_to_dense" and inputs["lut"].size not in (2, 4, 16, 64, 256):
-            raise ValueError(f"a table of {inputs['lut'].size} values")
+            raise Unfit(f"a table of {inputs['lut'].size} values")
         if packed.size != math.ceil(count * bits / 8):
-            raise ValueError(f"{packed.size} bytes do not hold {count} numbers of {bits} bits")
+            raise Unfit(f"{packed.size} bytes do not hold {count} numbers of {bits} bits")
         return count
     main = {
         "affine_dequantize": "quantized_data",
@@ -459,7 +459,7 @@ def _blockwise_shift_scale(inputs):
 
     data, scale = inputs["data"], inputs["scale"]
     if data.ndim != scale.ndim or any(d % s for d, s in zip(data.shape, scale.shape, strict=True)):
-        raise ValueError(f"scales of shape {scale.shape} do not divide data of shape {data.shape}")
+        raise Unfit(f"scales of shape {scale.shape} do not divide data of shape {data.shape}")
     return constexpr_blockwise_shift_scale.decompress(data, scale, inputs.get("offset"))
 
 
@@ -485,7 +485,7 @@ def _sparse_to_dense(inputs):
         shape = [int(size) for size in inputs["shape"]]
         mask = unpack_bits(mask, 1, math.prod(shape)).reshape(shape)
     if int(np.count_nonzero(mask)) != values.size:
-        raise ValueError(f"the mask has room for {np.count_nonzero(mask)} values, {values.size} are stored")
+        raise Unfit(f"the mask has room for {np.count_nonzero(mask)} values, {values.size} are stored")
     dense = np.zeros(mask.shape, values.dtype)
     dense[mask != 0] = values
     return dense
