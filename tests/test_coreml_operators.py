@@ -484,7 +484,7 @@ def test_an_operator_computes_what_core_ml_tools_infers(computed, inferred):
     for name, value in inferred.items():
         if value is not None:
             alone, _ = computed["mlprogram", name]
-            expected = torch.as_tensor(np.asarray(value)).float()
+            expected = torch.from_numpy(np.array(value, np.float32, order="C"))
             torch.testing.assert_close(
                 alone, expected, atol=2e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
             )
