@@ -428,7 +428,12 @@ WINDOWS = {
         lambda x: mb.avg_pool(
             x=x, kernel_sizes=[4, 4], strides=[3, 3], pad_type="custom", pad=[1, 1, 1, 1], ceil_mode=True
         ),
-        lambda x: F.avg_pool2d(x, 4, 3, 1, ceil_mode=True),
+        lambda x: F.avg_pool2d(F.pad(x, (1, 1, 1, 3)), 4, 3),
+    ),
+    # Unlike torch, which divides by the pixels that are there: apple/coremltools, issue 2772.
+    "average pool ceil divides by the whole window": (
+        lambda x: mb.avg_pool(x=x, kernel_sizes=[2, 3], strides=[2, 2], pad_type="valid", ceil_mode=True),
+        lambda x: F.avg_pool2d(F.pad(x, (0, 1, 0, 1)), (2, 3), 2),
     ),
     "average pool ceil without the padding": (
         lambda x: mb.avg_pool(
@@ -601,21 +606,181 @@ POOLS = {
 
 
 @pytest.mark.parametrize("case", POOLS)
-@pytest.mark.parametrize("kind", ["MAX", "AVERAGE"])
+@pytest.mark.parametrize("kind", ["MAX", "AVERAGE", "AVERAGE with the padding"])
 def test_pooling_of_neural_networks(tmp_path, case, kind):
     padding_type, options, edges = POOLS[case]
+    exclude, kind = kind == "AVERAGE", kind.split()[0]
 
     def build(builder):
         builder.add_pooling(
-            "pool", 3, 3, 2, 2, kind, padding_type, "x", "y", exclude_pad_area=True, **options
+            "pool", 3, 3, 2, 2, kind, padding_type, "x", "y", exclude_pad_area=exclude, **options
         )
 
     result = computed(network(tmp_path / "pool.mlmodel", build))
     if kind == "MAX":
         expected = F.max_pool2d(F.pad(X, edges, value=-torch.inf), 3, 2)
+    elif not exclude:
+        expected = F.avg_pool2d(F.pad(X, edges), 3, 2)
     else:
         expected = F.avg_pool2d(F.pad(X, edges), 3, 2) / F.avg_pool2d(F.pad(torch.ones_like(X), edges), 3, 2)
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
+
+
+Y = X[0, 0]  # 9×8
+LAST = np.array([[1, 5], [7, 0]], np.float32)
+
+# name: (how to build it, the input, what comes out of it)
+LAYER_CASES = {
+    "the logarithm adds epsilon": (
+        lambda b: b.add_unary("f", "x", "y", mode="log", epsilon=0.5),
+        Y.abs(),
+        (Y.abs() + 0.5).log(),
+    ),
+    "flattened with the channels last": (
+        lambda b: b.add_flatten("f", 1, "x", "y"),
+        X,
+        X.permute(0, 2, 3, 1).reshape(1, 144, 1, 1),
+    ),
+    "fewer repetitions than dimensions": (lambda b: b.add_tile("f", "x", "y", [2]), Y, Y.repeat(1, 2)),
+    "the first of two unequal parts": (
+        lambda b: b.add_split_nd("f", "x", ["y", "z"], axis=0, num_splits=2),
+        Y,
+        Y[:5],
+    ),
+    "one side mirrored": (
+        lambda b: b.add_padding("f", bottom=2, input_name="x", output_name="y", padding_type="reflection"),
+        Y,
+        torch.from_numpy(np.pad(Y.numpy(), ((0, 2), (0, 0)), "reflect")),
+    ),
+    "a convolution of five dimensions": (
+        lambda b: b.add_convolution(
+            "f", 2, 4, 3, 3, 1, 1, "valid", 1, KERNEL.permute(2, 3, 1, 0).numpy(), None, False,
+            input_name="x", output_name="y",
+        ),
+        torch.stack([X, -X], 1),
+        torch.stack([F.conv2d(X, KERNEL), F.conv2d(-X, KERNEL)], 1),
+    ),
+    "scattered by indices of two dimensions": (
+        lambda b: (
+            b.add_load_constant_nd("i", "i", LAST, [2, 2]),
+            b.add_load_constant_nd("u", "u", np.ones((9, 2, 2)), [9, 2, 2]),
+            b.add_scatter("f", ["x", "i", "u"], "y", axis=1, mode="UPDATE"),
+        ),
+        Y,
+        torch.from_numpy(np.where(np.isin(np.arange(8), LAST), 1, Y.numpy())).float(),
+    ),
+    "K as a second input": (
+        lambda b: (
+            b.add_load_constant_nd("k", "k", np.array([2.0]), [1]),
+            b.add_topk("f", ["x", "k"], ["y", "places"], axis=1),
+        ),
+        Y,
+        Y.topk(2, 1).values,
+    ),
+    "a single number has a dimension": (
+        lambda b: b.add_reduce_max("f", "x", "y", keepdims=False, reduce_all=True),
+        Y,
+        Y.amax().reshape(1),
+    ),
+    "a vector times a matrix is a row": (
+        lambda b: (
+            b.add_load_constant_nd("m", "m", Y.numpy(), [9, 8]),
+            b.add_batched_mat_mul("f", ["x", "m"], "y"),
+        ),
+        Y[:, 0],
+        Y[:, 0][None] @ Y,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LAYER_CASES)
+def test_layers_of_neural_networks(tmp_path, case):
+    build, x, expected = LAYER_CASES[case]
+    result = computed(network(tmp_path / "layer.mlmodel", build, shape=tuple(x.shape)), x)
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_an_old_network_answers_arrays_without_sequence_and_batch(tmp_path):
+    """Apple's test_rename_image_input expects C×H×W."""
+    builder = NeuralNetworkBuilder([("x", datatypes.Array(3, 2, 2))], [("y", datatypes.Array(3, 2, 2))])
+    builder.add_activation("f", "LINEAR", "x", "y", [2, 2])
+    builder.set_pre_processing_parameters(["x"])
+    path = tmp_path / "old.mlmodel"
+    path.write_bytes(builder.spec.SerializeToString())
+    model = coreml_runtime.load(path)
+    pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    np.testing.assert_array_equal(model.predict({"x": pixels})["y"], 2.0 * pixels.transpose(2, 0, 1) + 2)
+    assert model.run(torch.zeros(5, 3, 2, 2, dtype=torch.uint8))["y"].shape == (5, 3, 2, 2)
+
+
+def test_a_cell_of_an_lstm_is_cut_off(tmp_path):
+    """``cellClipThreshold`` bounds the cell, as NeuralNetwork.proto says: 50 unless it is set."""
+
+    def build(builder):
+        gates, cell = [np.full((1, 1), 100.0)] * 3, np.full((1, 1), 1.0)
+        options = {
+            "hidden_size": 1,
+            "input_size": 1,
+            "inner_activation": "RELU",
+            "cell_state_update_activation": "RELU",
+            "output_activation": "RELU",
+        }
+        builder.add_unilstm(
+            "f", [np.zeros((1, 1))] * 4, [*gates, cell], None, **options,
+            input_names=["x", "h", "c"], output_names=["y", "h2", "c2"],
+        )  # fmt: skip
+        builder.add_load_constant_nd("h", "h", np.zeros((1, 1, 1, 1, 1)), [1, 1, 1, 1, 1])
+        builder.add_load_constant_nd("c", "c", np.zeros((1, 1, 1, 1, 1)), [1, 1, 1, 1, 1])
+        layers = builder.spec.neuralNetwork.layers
+        lstm = ct.proto.NeuralNetwork_pb2.NeuralNetworkLayer.FromString(layers[0].SerializeToString())
+        del layers[0]
+        layers.append(lstm)
+
+    for clip, cell in ((0, 50.0), (7, 7.0)):
+        model = network(
+            tmp_path / "lstm.mlmodel",
+            build,
+            lambda layer, clip=clip: setattr(layer.uniDirectionalLSTM.params, "cellClipThreshold", clip),
+            shape=(1, 1, 1, 1, 1),
+        )
+        result = computed(model, torch.ones(1, 1, 1, 1, 1))
+        assert float(result) == 100.0 * cell  # output gate · cell; the cell would be 100
+
+
+def test_whole_numbers_of_few_bits_lose_what_does_not_fit(tmp_path):
+    """As value_inference of the operator, which is NumPy's astype."""
+    kinds = ("uint8", "int8", "int16", "uint16")
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=(4,))], opset_version=ct.target.iOS17)
+    def main(x):
+        return tuple(mb.cast(x=mb.cast(x=x, dtype=kind), dtype="fp32", name=f"as_{kind}") for kind in kinds)
+
+    path = tmp_path / "cast.mlpackage"
+    empty = ct.PassPipeline.EMPTY
+    ct.convert(main, convert_to="mlprogram", minimum_deployment_target=ct.target.iOS17, pass_pipeline=empty,
+        compute_precision=ct.precision.FLOAT32).save(str(path))  # fmt: skip
+    x = np.float32([300, -1, 127.9, 40000])
+    for kind, value in coreml_runtime.load(path).predict({"x": x}).items():
+        np.testing.assert_array_equal(value, x.astype(np.int32).astype(kind.removeprefix("as_")))
+
+
+def test_a_scalar_constant_is_a_float16_too():
+    assert graph.half(1 / 255) == float(np.float16(1 / 255))
+    assert graph.half(1e-12) == 2.0**-24  # not 0
+    assert graph.half(-1e6) == -np.inf
+
+
+def test_float16_rounds_scalar_constants_and_keeps_sizes(tmp_path):
+    def build(x):
+        big = mb.upsample_bilinear(x=x, scale_factor_height=2.2, scale_factor_width=1.0, align_corners=False)
+        return mb.mul(x=big, y=np.float32(0.1), name="y")
+
+    program(tmp_path / "scalar.mlpackage", (1, 1, 5, 1), build)
+    model = coreml_runtime.load(tmp_path / "scalar.mlpackage", precision="float16")
+    (value,) = model.predict({"x": np.full((1, 1, 5, 1), 2047.0, np.float32)}).values()
+    assert value.shape == (1, 1, 11, 1)
+    assert (value == np.float16(float(np.float16(0.1)) * 2047)).all()
+    assert np.float16(0.1 * 2047) != value[0, 0, 0, 0]
 
 
 def test_fully_connected_layer_keeps_the_rank_of_images(tmp_path):
@@ -899,6 +1064,67 @@ def test_a_small_file_cannot_make_a_large_tensor(tmp_path):
         network(tmp_path / "large.mlmodel", build)
 
 
+def chain(*layers):
+    return lambda b: [layer(b) for layer in layers]
+
+
+HUGE = {
+    "filled": lambda b: b.add_fill_static("f", "y", [2**20, 2**20], 1.0),
+    "filled and summed up": chain(
+        lambda b: b.add_fill_static("f", "z", [2**20, 2**20], 1.0),
+        lambda b: b.add_reduce_sum("s", "z", "y", reduce_all=True),
+    ),
+    "many of a moderate size": chain(
+        *(lambda b, i=i: b.add_fill_static(f"f{i}", f"z{i}", [2**26], 1.0) for i in range(9)),
+        lambda b: b.add_elementwise("m", [f"z{i}" for i in range(9)], "y", "MAX"),
+    ),
+    "broadcast": lambda b: b.add_broadcast_to_static("f", "x", "y", [2**30, 2, 9, 8]),
+    "repeated": lambda b: b.add_tile("f", "x", "y", [2**40, 1, 1, 1]),
+    "one hot": lambda b: b.add_one_hot("f", ["x"], "y", one_hot_vector_size=2**40),
+    "padded": lambda b: b.add_constant_pad("f", ["x"], "y", pad_amounts=[0, 2**40, 0, 0, 0, 0, 0, 0]),
+    "edges repeated": lambda b: b.add_padding("f", 2**40, 0, 0, 0, 0.0, "x", "y", "replication"),
+    "scaled up": lambda b: b.add_upsample("f", 2**20, 2**20, "x", "y"),
+    "resized": lambda b: b.add_resize_bilinear("f", "x", "y", 2**40, 1),
+    "windows": lambda b: b.add_lrn("f", "x", "y", 1.0, 1.0, 2**27),
+    "a long product": chain(
+        lambda b: b.add_fill_static("f", "z", [2**13, 2**13], 1.0),
+        lambda b: b.add_batched_mat_mul("m", ["z", "z"], "y"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HUGE)
+def test_no_layer_takes_memory_or_time_that_a_small_file_asks_for(tmp_path, case):
+    with pytest.raises(ValueError, match=r"huge\.mlmodel: .* (GiB|operations) (from|for) one input"):
+        network(tmp_path / "huge.mlmodel", HUGE[case])
+
+
+def test_a_sequence_of_any_length_is_not_walked_through_when_a_file_is_opened(tmp_path):
+    """65,536 steps would take seconds; a quarter of a thousand million took hours."""
+
+    def build(x):
+        weights = {"weight_ih": np.ones((8, 1), np.float32), "weight_hh": np.ones((8, 2), np.float32)}
+        state = np.zeros((1, 2), np.float32)
+        return mb.lstm(x=x, initial_h=state, initial_c=state, **weights, name="y")[0]
+
+    calls = []
+    linear = F.linear
+    path = tmp_path / "lstm.mlpackage"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(F, "linear", lambda *inputs: calls.append(0) or linear(*inputs))
+        program(path, (2**12, 1, 1), build)
+    assert 0 < len(calls) < 10
+
+    def lengthen(specification, block):
+        function = specification.mlProgram.functions["main"]
+        specification.description.input[0].type.multiArrayType.shape[0] = 2**28
+        function.inputs[0].type.tensorType.dimensions[0].constant.size = 2**28
+
+    edit(path, lengthen)
+    with pytest.raises(ValueError, match=r"'lstm' called .* is not covered: a sequence of 268,435,456 steps"):
+        coreml_runtime.load(path)
+
+
 @pytest.mark.parametrize("target", ["../../../../../outside.bin", "@model_path/../../../../outside.bin"])
 def test_no_path_leads_out_of_the_package(package, target):
     shutil.copy(weights_of(package), package.parent / "outside.bin")
@@ -945,6 +1171,119 @@ def test_unknown_operators_are_refused_by_name(tmp_path, package):
 
     with pytest.raises(ValueError, match=r"the layer 'whereNonZero' called 'my places' is not covered"):
         network(tmp_path / "places.mlmodel", lambda builder: builder.add_where_nonzero("my places", "x", "y"))
+
+
+NOT_COVERED = {
+    "deconvolution to another size": lambda b: b.add_convolution(
+        "f", 1, 2, 2, 2, 2, 2, "valid", 1, np.ones((2, 2, 1, 2)), None, False,
+        is_deconv=True, output_shape=(19, 17), input_name="x", output_name="y",
+    ),
+    "K that depends on the input": lambda b: b.add_topk("f", ["x", "x"], ["y", "z"], axis=1),
+    "padding to a size": lambda b: b.add_constant_pad(
+        "f", ["x"], "y", pad_amounts=[0, 0, 0, 0, 0, 20, 0, 20], pad_to_given_output_size_mode=True
+    ),
+    "weights as an input": lambda b: b.add_convolution(
+        "f", 2, 4, 3, 3, 1, 1, "valid", 1, None, None, False, input_name=["x", "x"], output_name="y"
+    ),
+    "an activation": lambda b: b.add_activation("f", "PARAMETRICSOFTPLUS", "x", "y", [np.ones(2), np.ones(2)]),
+    "two pictures to crop": lambda b: b.add_crop("f", 0, 0, 0, 0, [0, 0], ["x", "x"], "y"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NOT_COVERED)
+def test_a_valid_layer_that_is_not_covered_is_not_called_damaged(tmp_path, case):
+    with pytest.raises(ValueError, match=r"called 'f' is not covered: .* on a Mac") as caught:
+        network(tmp_path / "valid.mlmodel", NOT_COVERED[case])
+    assert "damaged" not in str(caught.value)
+    assert "Error" not in str(caught.value)
+
+
+def test_an_argument_that_is_not_covered_is_named(package):
+    def forge(specification, block):
+        relu = next(operation for operation in block.operations if operation.type == "relu")
+        relu.inputs["temperature"].CopyFrom(relu.inputs["x"])
+
+    edit(package, forge)
+    with pytest.raises(ValueError, match=r"'relu' called '\w+' is not covered: its argument 'temperature'"):
+        coreml_runtime.load(package)
+
+
+def test_a_decoder_without_its_prefix_is_no_operator(package):
+    def forge(specification, block):
+        next(operation for operation in block.operations if operation.type == "relu").type = "lut_to_dense"
+
+    edit(package, forge)
+    with pytest.raises(ValueError, match=r"the operator 'lut_to_dense' called '\w+' is not covered"):
+        coreml_runtime.load(package)
+
+
+def test_the_rank_of_old_response_norms_is_undecided(tmp_path):
+    with pytest.raises(ValueError, match="'local_response_norm' called 'y' is not covered"):
+        program(
+            tmp_path / "lrn.mlpackage", (1, 3, 2), lambda x: mb.local_response_norm(x=x, size=2, name="y")
+        )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+            "is a Git LFS pointer.*git lfs pull",
+        ),
+        (b"PK\x03\x04" + bytes(99), "is a zip archive"),
+        (b"<!DOCTYPE html><html></html>", "is a web page"),
+    ],
+)
+def test_what_is_taken_for_a_model_is_named(package, tmp_path, content, message):
+    path = tmp_path / "model.mlmodel"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        coreml_runtime.load(path)
+    weights_of(package).write_bytes(content)
+    with pytest.raises(ValueError, match=f"weight.bin {message}"):
+        coreml_runtime.load(package)
+    assert "damaged" not in str(caught.value)
+
+
+def test_a_compiled_model_a_pipeline_and_several_functions_are_named(package, tmp_path):
+    compiled = tmp_path / "x.mlmodelc"
+    compiled.mkdir()
+    with pytest.raises(ValueError, match=r"compiled model, which is not covered.*compiled from"):
+        coreml_runtime.load(compiled)
+
+    def functions(specification, block):
+        specification.description.functions.add(name="main")
+
+    edit(package, functions)
+    with pytest.raises(ValueError, match="several functions, which is not covered"):
+        coreml_runtime.load(package)
+    pipeline = ct.proto.Model_pb2.Model(specificationVersion=1)
+    pipeline.pipeline.names.append("first")
+    pipeline.description.input.add(name="words").type.stringType.SetInParent()
+    path = tmp_path / "pipeline.mlmodel"
+    path.write_bytes(pipeline.SerializeToString())
+    with pytest.raises(ValueError, match="a model of the kind 'pipeline', which is not covered"):
+        coreml_runtime.load(path)
+
+
+STRANGE = {
+    "unary": lambda layer: setattr(layer.unary, "type", 99),
+    "reorganize": lambda layer: (layer.reorganizeData.SetInParent(), setattr(layer.reorganizeData, "mode", 1)),
+    "expand": lambda layer: layer.expandDims.axes.extend(range(1000)),
+    "top": lambda layer: setattr(layer.topK, "axis", 77),
+    "name": lambda layer: (layer.copy.SetInParent(), setattr(layer, "name", "\x1b[31m" + "n" * 5000), layer.input.extend("xx")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_errors_hold_no_words_of_python_and_no_control_characters(tmp_path, case):
+    with pytest.raises(ValueError, match=r"strange\.mlmodel: ") as caught:
+        network(tmp_path / "strange.mlmodel", lambda b: b.add_unary("f", "x", "y", "exp"), STRANGE[case])
+    text = str(caught.value)
+    assert text.isprintable()
+    assert len(text) < 2000
+    assert not any(word in text for word in ("Error", "tuple", "NoneType", "argument", "__"))
 
 
 def test_an_operator_that_contradicts_its_declaration_is_refused(package):

@@ -4,6 +4,7 @@ Nothing here trusts the file: every size is compared with what is really there
 before memory is taken for it, and no path leads out of the package.
 """
 
+import contextlib
 import json
 import math
 import struct
@@ -21,15 +22,38 @@ MAX_WEIGHT_BYTES = 2 * 2**30
 """Decoded weights of one model, as float32. VGG-16, large for a phone, takes 0.5 GiB."""
 
 CONVERT_AGAIN = "The file is damaged or incomplete: copy or convert it again."
+ON_A_MAC = "Run this model on a Mac with load(path, engine='coreml'), or convert it to what is covered."
+"""The next step for a valid file that the runtime does not compute."""
+UNFIT = (
+    "Convert the model again; if the error stays, this use of the operator is not covered: "
+    "run it on a Mac with load(path, engine='coreml')."
+)
+"""The next step where damage and a use that is not covered look the same."""
 
 # MILBlob's storage format: a 64-byte record (magic number, data type, size, offset) per blob.
 _BLOB_RECORD = struct.Struct("<IIQQ")
 _BLOB_MAGIC = 0xDEADBEEF
 
+# How files begin that are often taken for a model: what they are, and what to do.
+_NO_MODELS = {
+    b"version https://git-lfs": ("a Git LFS pointer, not the file itself", "Fetch it with: git lfs pull"),
+    b"PK\x03\x04": ("a zip archive", "Unpack a zipped .mlpackage first; a PyTorch file is converted first."),
+    b"<!DOCTYPE": ("a web page", "Download the file itself again."),
+    b"<html": ("a web page", "Download the file itself again."),
+}
+
+
+class NotCovered(ValueError):
+    """Valid, and not computed here. ``Archive.refuse`` adds the file, the operator and the next step."""
+
 
 def first_line(error: Exception) -> str:
     """The first line of an error's text, or its type when it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+class Unfit(ValueError):
+    """Inputs or parameters that do not fit an operator. ``Archive.refuse`` adds the file and the operator."""
 
 
 class Archive:
@@ -50,14 +74,47 @@ class Archive:
         self.path = Path(path)
         self.label = shorten(self.path)
         self._weight_bytes = 0
-        if not self.path.exists():
+        try:
+            there = self.path.exists()
+        except (OSError, ValueError):  # a name that no file can have
+            there = False
+        if not there:
             raise FileNotFoundError(f"There is no Core ML model at {self.label}. Convert one first.")
         self._root = self.path.resolve() if self.path.is_dir() else None
         self.specification = self._parse(self._specification_file())
 
     def error(self, cause: str, next_step: str = CONVERT_AGAIN) -> ValueError:
         """A ``ValueError`` that names the file, the cause and the next step."""
+        # What the file calls its parts may be long, or no text at all.
+        cause = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cause[:1000])
         return ValueError(f"{self.label}: {cause.rstrip('. ')}. {next_step}")
+
+    def refuse(self, where: str, error: Exception) -> ValueError:
+        """What went wrong while an operator was read or computed, as a documented error.
+
+        Args:
+            where: the operator, with its name in the file.
+            error: a ``NotCovered``; or what torch or Python said about inputs that do not fit.
+        """
+        if isinstance(error, NotCovered):
+            return self.error(f"{where} is not covered: {error}", ON_A_MAC)
+        # torch says what does not fit; Python's own words are about our source, not about the file.
+        cause = "its inputs or parameters are not of the kind that it takes"
+        if isinstance(error, Unfit) or type(error) is RuntimeError or "Dimension" in str(error):
+            cause = first_line(error)
+        return self.error(f"{where} cannot be computed: {cause}", UNFIT)
+
+    @contextlib.contextmanager
+    def reading(self, where: str):
+        """Whatever goes wrong in this block is a documented error that names the file."""
+        try:
+            yield
+        except (ImportError, MemoryError):
+            raise  # no fault of the file
+        except Exception as error:
+            if isinstance(error, ValueError) and str(error).startswith(f"{self.label}: "):
+                raise
+            raise self.refuse(where, error) from error
 
     def take(self, count: int, itemsize: float, what: str):
         """Ask for memory for ``count`` weights before it is taken.
@@ -77,9 +134,17 @@ class Archive:
         """The file with the specification: the path itself, or what the package's manifest names."""
         if self._root is None:
             return self.path
+        if self.path.suffix == ".mlmodelc" or self._inside("coremldata.bin").is_file():
+            raise self.error(
+                "it is a compiled model, which is not covered",
+                "Open the .mlmodel or .mlpackage that it was compiled from.",
+            )
         manifest = self._inside("Manifest.json")
         if not manifest.is_file():  # a pipe would wait forever
-            raise self.error("Manifest.json is missing or is no file")
+            raise self.error(
+                "it is a folder and its Manifest.json is missing or is no file",
+                "Give the whole .mlpackage, which is a folder with Manifest.json and Data.",
+            )
         if manifest.stat().st_size > 2**20:
             raise self.error("Manifest.json is larger than 1 MiB")
         try:
@@ -89,7 +154,7 @@ class Archive:
         try:
             item = content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
         except (LookupError, TypeError) as error:
-            raise self.error(f"Manifest.json does not say where the model is ({error!r})") from error
+            raise self.error("Manifest.json does not say where the model is") from error
         return self._inside(f"Data/{item}")
 
     def _inside(self, relative: str) -> Path:
@@ -116,19 +181,30 @@ class Archive:
         from google.protobuf.message import DecodeError
 
         if not file.is_file():
-            raise self.error(f"the model's specification, {file.name}, is missing")
+            raise self.error(f"the model's specification, {file.name}, is missing or is no file")
         size = file.stat().st_size
         if not 0 < size <= MAX_SPECIFICATION_BYTES:
             raise self.error(f"{file.name} has {size:,} bytes, which no Core ML model has")
         specification = Model_pb2.Model()
         try:
+            self._refuse_others(file)
             specification.ParseFromString(file.read_bytes())
+        except OSError as error:
+            raise self.error(f"{file.name} cannot be read ({first_line(error)})") from error
         except (DecodeError, RecursionError) as error:
             raise self.error(f"it is not a Core ML model, or it is cut short ({error})") from error
         if specification.WhichOneof("Type") is None:
             raise self.error("it is not a Core ML model: no model type is in it")
         self._specification_folder = file.parent
         return specification
+
+    def _refuse_others(self, file):
+        """Name a file that is something else than a model."""
+        with file.open("rb") as stream:
+            start = stream.read(64).lstrip()
+        for magic, (what, next_step) in _NO_MODELS.items():
+            if start.startswith(magic):
+                raise self.error(f"{file.name} is {what}", next_step)
 
     def read_blob(self, file_name: str, offset: int, size: int) -> bytes:
         """The bytes of one weight.
@@ -148,26 +224,37 @@ class Archive:
         path = self._inside((folder / relative).as_posix())
         if not path.is_file():
             raise self.error(f"the weights file {relative} is missing")
+        try:
+            with path.open("rb") as stream:
+                return self._blob(path, stream, relative, offset, size)
+        except OSError as error:
+            raise self.error(f"{relative} cannot be read ({first_line(error)})") from error
+
+    def _blob(self, path, stream, relative, offset, size) -> bytes:
+        """The bytes of one weight from the open file."""
         length = path.stat().st_size
-        with path.open("rb") as stream:
-            if offset + 64 > length:
+        record = b""
+        if offset + 64 <= length:
+            stream.seek(offset)
+            record = stream.read(_BLOB_RECORD.size)
+        magic, _, stored, start = _BLOB_RECORD.unpack(record.ljust(_BLOB_RECORD.size, b"\0"))
+        if magic != _BLOB_MAGIC:
+            self._refuse_others(path)
+            if not record:
                 raise self.error(
                     f"{relative} is cut short: it has {length:,} bytes, a weight is at {offset:,}"
                 )
-            stream.seek(offset)
-            magic, _, stored, start = _BLOB_RECORD.unpack(stream.read(_BLOB_RECORD.size))
-            if magic != _BLOB_MAGIC:
-                raise self.error(f"{relative} holds no weight at byte {offset:,}")
-            if stored != size:
-                raise self.error(
-                    f"{relative} holds {stored:,} bytes at byte {offset:,}, the declared shape needs {size:,}"
-                )
-            if start + size > length:
-                raise self.error(
-                    f"{relative} is cut short: it has {length:,} bytes, a weight ends at {start + size:,}"
-                )
-            stream.seek(start)
-            return stream.read(size)
+            raise self.error(f"{relative} holds no weight at byte {offset:,}")
+        if stored != size:
+            raise self.error(
+                f"{relative} holds {stored:,} bytes at byte {offset:,}, the declared shape needs {size:,}"
+            )
+        if start + size > length:
+            raise self.error(
+                f"{relative} is cut short: it has {length:,} bytes, a weight ends at {start + size:,}"
+            )
+        stream.seek(start)
+        return stream.read(size)
 
 
 def unpack_bits(packed: np.ndarray, bits: int, count: int, first: str = "little") -> np.ndarray:

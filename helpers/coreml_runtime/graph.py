@@ -5,11 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
-from .archive import first_line
+from .archive import UNFIT, NotCovered
 
-MAX_ACTIVATION_BYTES = 2 * 2**30
-"""The largest tensor that one image may make on its way through a model."""
+MAX_ACTIVATION_BYTES = 2**29
+"""The largest tensor that one image may make on its way through a model, inside an operator too.
+VGG-16 makes 12 MiB of a picture of 224 pixels."""
+
+MAX_LIVE_BYTES = 2**30
+"""What all tensors that wait for a later operator may take together."""
 
 
 class Name(str):
@@ -56,6 +62,9 @@ class Step:
             ]
         return found
 
+    def __str__(self):
+        return f"the operator '{self.operator}' called '{self.name}'"
+
     def run(self, values: dict) -> tuple:
         """Compute the outputs from tensors by name."""
 
@@ -81,6 +90,14 @@ def to_float16(value):
     return value.half().float() if torch.is_tensor(value) and value.is_floating_point() else value
 
 
+def half(value: float) -> float:
+    """A constant as float16. What is too small for it becomes its smallest number, as in Core ML Tools: an
+    epsilon of 0 would divide by 0."""
+    if value and abs(value) < 2**-24:
+        return math.copysign(2**-24, value)
+    return float(torch.tensor(value, dtype=torch.float16))
+
+
 def kind_of(tensor) -> str:
     """What a tensor holds: "float", "integer" or "bool"."""
     if tensor.is_floating_point():
@@ -95,10 +112,52 @@ _SMALL = 2**16
 """Values that depend on no input are computed ahead when they are this few: they may be shapes."""
 
 
-def _dry_run(step: Step, values: dict) -> tuple:
-    """The results of a step as tensors that have a shape and no memory.
+MAX_WORK = 2**40
+"""Floating-point operations for one image. VGG-16 takes 2**35."""
+
+MAX_RANK = 16
+"""Core ML takes 5 dimensions, the operators of ML programs a few more on their way."""
+
+
+class TooLarge(Exception):
+    """A tensor of more bytes than ``MAX_ACTIVATION_BYTES``."""
+
+
+class _Sizes(TorchDispatchMode):
+    """Sees every tensor that torch would make, before there is memory for it, and what it would cost.
+
+    Attributes:
+        largest: the largest tensor in bytes.
+        work: floating-point operations, a number that is only written counted as eight.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.largest = self.work = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        results = function(*args, **(kwargs or {}))
+        for result in results if isinstance(results, (tuple, list)) else (results,):
+            if torch.is_tensor(result):
+                self.largest = max(self.largest, result.numel() * result.element_size())
+                self.work += 8 * result.numel()
+        name = function._schema.name
+        if function._overloadpacket in flop_registry:
+            self.work += flop_registry[function._overloadpacket](*args, **(kwargs or {}), out_val=results)
+        elif "avg_pool" in name:
+            self.work += results.numel() * math.prod(args[1])
+        if self.largest > MAX_ACTIVATION_BYTES:
+            raise TooLarge(f"{self.largest / 2**30:,.1f} GiB")
+        return results
+
+
+def _dry_run(step: Step, values: dict) -> tuple[tuple, int]:
+    """The results of a step as tensors that have a shape and no memory, and the work that they take.
 
     What depends on no input (shapes, mostly) is computed if it is small, because later steps may need it.
+
+    Raises:
+        TooLarge: the step would make a larger tensor on its way.
     """
 
     def look_up(argument):
@@ -113,14 +172,15 @@ def _dry_run(step: Step, values: dict) -> tuple:
     decisive = {key: look_up(value) for key, value in step.parameters.items() if key in _SHAPE_ARGUMENTS}
     for key, value in decisive.items():
         if torch.is_tensor(value) and value.is_meta:
-            raise ValueError(f"'{key}' depends on the input's values, so the shape of the result does too")
+            raise NotCovered(f"'{key}' depends on the input's values, so the shape of the result does too")
     parameters = {key: strip(value) for key, value in step.parameters.items()} | decisive
     bare = replace(step, arguments=[strip(argument) for argument in step.arguments], parameters=parameters)
-    if any(torch.is_tensor(values[name]) and values[name].is_meta for name in step.needs()):
-        return bare.run(values)
-    with torch.device("meta"):
+    with torch.device("meta"), _Sizes() as sizes:
         results = bare.run(values)
-    return step.run(values) if all(math.prod(r.shape) <= _SMALL for r in results) else results
+    if any(values[name].is_meta for name in step.needs()) or sizes.largest > 8 * _SMALL:
+        return results, sizes.work
+    small = all(r.numel() <= _SMALL for r in results) and sizes.work <= 2**12 * _SMALL
+    return step.run(values) if small else results, sizes.work
 
 
 class Graph:
@@ -172,10 +232,8 @@ class Graph:
             for step in self.steps:
                 try:
                     results = step.run(known)
-                except (RuntimeError, IndexError) as error:
-                    raise self._archive.error(
-                        f"{_where(step)} cannot be computed: {first_line(error)}"
-                    ) from error
+                except (RuntimeError, IndexError, ValueError) as error:
+                    raise self._archive.refuse(str(step), error) from error
                 known.update(zip(step.outputs, results, strict=True))
                 for name in step.releases:
                     known.pop(name, None)
@@ -194,7 +252,7 @@ class Graph:
         for step in self.steps:
             for name in step.needs():
                 if name not in made:
-                    raise self._archive.error(f"{_where(step)} reads '{name}', which nothing before it makes")
+                    raise self._archive.error(f"{step} reads '{name}', which nothing before it makes")
                 last_reader[name] = step
             for name in step.outputs:
                 # Only "copy" may write a name again, says the format of neural networks.
@@ -216,48 +274,61 @@ class Graph:
 
     def _check_shapes(self) -> int:
         """Run every step on tensors without memory and compare shapes. Returns the largest size in bytes."""
-        values = {}
+        values, largest, live, work = {}, 1, 0, 0
         for name, shape in self.inputs.items():
             dtype = torch.int32 if name in self._integers else torch.float32
             values[name] = torch.empty(shape, dtype=dtype, device="meta")
-        largest = 1
         for step in self.steps:
-            where = _where(step)
-            try:
-                results = _dry_run(step, values)
-            except (ImportError, MemoryError):
-                raise  # no fault of the file
-            except Exception as error:
-                raise self._archive.error(f"{where} cannot be computed: {first_line(error)}") from error
+            where = str(step)
+            with self._archive.reading(where):
+                try:
+                    results, more = _dry_run(step, values)
+                except TooLarge as error:
+                    raise self._too_large(
+                        f"{where} makes a tensor of {error}", MAX_ACTIVATION_BYTES
+                    ) from error
+            work += more
+            if work > MAX_WORK:
+                raise self._archive.error(
+                    f"up to {where} it takes {work:.1e} operations for one input",
+                    f"The limit is {MAX_WORK:.1e}: do not trust this file.",
+                )
             if len(results) != len(step.outputs):
                 raise self._archive.error(
-                    f"{where} makes {len(results)} values, the file names {len(step.outputs)}"
+                    f"{where} makes {len(results)} values, the file names {len(step.outputs)}", UNFIT
                 )
             declared = zip(step.outputs, results, step.shapes, step.kinds, strict=True)
             for name, result, shape, kind in declared:
-                if not torch.is_tensor(result):
-                    raise self._archive.error(f"{where} makes no tensor")
+                if not torch.is_tensor(result) or result.ndim > MAX_RANK:
+                    raise self._archive.error(
+                        f"{where} makes no tensor of up to {MAX_RANK} dimensions", UNFIT
+                    )
                 if shape is not None and not _fits(tuple(result.shape), shape):
                     raise self._archive.error(
-                        f"{where} makes a tensor of shape {tuple(result.shape)}, the file declares {shape}"
+                        f"{where} makes a tensor of shape {tuple(result.shape)}, the file declares {shape}",
+                        UNFIT,
                     )
                 if kind is not None and kind_of(result) != kind:
-                    raise self._archive.error(f"{where} makes {kind_of(result)}s, the file declares {kind}s")
-                largest = max(largest, math.prod(result.shape) * result.element_size())
-                if largest > MAX_ACTIVATION_BYTES:
                     raise self._archive.error(
-                        f"{where} makes a tensor of {largest / 2**30:,.1f} GiB from one input",
-                        f"The limit is {MAX_ACTIVATION_BYTES / 2**30:.0f} GiB: do not trust this file.",
+                        f"{where} makes {kind_of(result)}s, the file declares {kind}s", UNFIT
                     )
+                size = result.numel() * result.element_size()
+                largest, live = max(largest, size), live + size
                 values[name] = result
+            if live > MAX_LIVE_BYTES:
+                raise self._too_large(
+                    f"at {where} it holds tensors of {live / 2**30:,.1f} GiB", MAX_LIVE_BYTES
+                )
+            gone = [values[name] for name in step.releases if name not in self.inputs]
+            live -= sum(value.numel() * value.element_size() for value in gone)
         # Numbers in each output of one example, for whoever counts labels.
         self.sizes = {name: math.prod(values[name].shape) for name in self.outputs}
         return largest
 
-
-def _where(step: Step) -> str:
-    """The step as an error names it."""
-    return f"the operator '{step.operator}' called '{step.name}'"
+    def _too_large(self, cause, limit) -> ValueError:
+        return self._archive.error(
+            f"{cause} from one input", f"The limit is {limit / 2**30:.1f} GiB: do not trust this file."
+        )
 
 
 def _fits(shape: tuple, declared: tuple) -> bool:

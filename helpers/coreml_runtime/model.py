@@ -9,8 +9,8 @@ import torch
 
 from helpers.quiet import coremltools
 
-from .archive import Archive
-from .graph import Graph, Name, Step, to_float16
+from .archive import ON_A_MAC, Archive
+from .graph import Graph, Name, Step, half, to_float16
 from .network import NetworkReader
 from .program import ProgramReader
 
@@ -91,26 +91,36 @@ class CoreMLModel:
         self._archive = Archive(path)
         self.path, self.precision, self.engine = self._archive.path, precision, engine
         self.largest_difference = 0.0 if engine == "both" else None
-        self.inputs = self._read_inputs()
+        with self._archive.reading("the model"):
+            self._read()
         self._native = coremltools().models.MLModel(str(path)) if engine != "torch" else None
-        self._graph = None
-        self._float16_inputs = set(self.inputs) if precision == "float16" else set()
+
+    # What the file says
+
+    def _read(self):
+        """Everything that the file says."""
+        specification = self._archive.specification
+        kind = specification.WhichOneof("Type")
+        networks = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
+        if kind not in ("mlProgram", *networks):
+            raise self._archive.error(
+                f"it is a model of the kind '{kind}', which is not covered",
+                "Only neural networks and ML programs are.",
+            )
+        if len(specification.description.functions):
+            raise self._archive.error("it has several functions, which is not covered", ON_A_MAC)
+        self.inputs = self._read_inputs()
+        self._float16_inputs = set(self.inputs) if self.precision == "float16" else set()
         # In a neural network every number is a float.
         self._integer_inputs = set()
-        kind = self._archive.specification.WhichOneof("Type")
+        self._answer_shapes = {}
         if kind == "mlProgram":
             self.format = "ML program"
             self._read_program()
-        elif kind in ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor"):
-            self.format = "neural network"
-            self._read_network(getattr(self._archive.specification, kind))
         else:
-            raise self._archive.error(
-                f"it is a model of the kind '{kind}'", "Only neural networks and ML programs are covered."
-            )
+            self.format = "neural network"
+            self._read_network(getattr(specification, kind))
         self._check_labels()
-
-    # What the file says
 
     def _read_inputs(self) -> dict:
         """The inputs by name, from the model's description."""
@@ -123,7 +133,7 @@ class CoreMLModel:
                 if colour is None:
                     raise self._archive.error(
                         f"the image '{feature.name}' has the colour space {image.colorSpace}",
-                        "Only RGB, BGR and 8-bit greyscale are covered.",
+                        "It is not covered: only RGB, BGR and 8-bit greyscale are.",
                     )
                 if not (0 < image.width <= 2**15 and 0 < image.height <= 2**15):
                     raise self._archive.error(f"the image '{feature.name}' is {image.width}×{image.height}")
@@ -137,7 +147,7 @@ class CoreMLModel:
             else:
                 raise self._archive.error(
                     f"the input '{feature.name}' is of the kind '{kind}'",
-                    "Only images and arrays are covered.",
+                    "It is not covered: only images and arrays are.",
                 )
         if not inputs:
             raise self._archive.error("it has no input")
@@ -198,7 +208,7 @@ class CoreMLModel:
         images = [name for name, feature in self.inputs.items() if isinstance(feature, ImageInput)]
         for preprocessing in network.preprocessing:
             if preprocessing.WhichOneof("preprocessor") != "scaler":
-                raise self._archive.error("it subtracts a mean image, which is not covered")
+                raise self._archive.error("it subtracts a mean image, which is not covered", ON_A_MAC)
             name = preprocessing.featureName or (images[0] if len(images) == 1 else "")
             if name not in images or name in self.preprocessing:
                 raise self._archive.error(f"its preprocessing is for '{name}', which is no image input")
@@ -214,6 +224,8 @@ class CoreMLModel:
         steps += reader.steps
 
         self.outputs = [feature.name for feature in description.output]
+        if reader.old:
+            self._answer_shapes = {f.name: tuple(f.type.multiArrayType.shape) for f in description.output}
         self.labels = self._label_names = self._probabilities = None
         if network.DESCRIPTOR.name == "NeuralNetworkClassifier":
             kind = network.WhichOneof("ClassLabels")
@@ -239,7 +251,10 @@ class CoreMLModel:
                 name=feature.name,
                 function=lambda image, scale, bias: image * scale + bias,
                 arguments=[Name(feature.name)],
-                parameters={"scale": scale, "bias": torch.tensor(bias).view(-1, 1, 1)},
+                parameters={
+                    "scale": half(scale) if rounds else scale,
+                    "bias": torch.tensor([half(b) if rounds else b for b in bias]).view(-1, 1, 1),
+                },
                 outputs=[f"{feature.name} scaled"],
                 shapes=[feature.shape],
                 rounds=[rounds],
@@ -350,10 +365,20 @@ class CoreMLModel:
         for part in torch.split(images, batch_size):
             for name, value in self._graph.run({feature.name: self._to_network(feature, part)}).items():
                 parts[name].append(value)
-        return {name: torch.cat(values) for name, values in parts.items()}
+        return self._shaped({name: torch.cat(values) for name, values in parts.items()})
+
+    def _shaped(self, results) -> dict:
+        """A file from before iOS 13 answers arrays as it declares them, or as C×H×W."""
+        for name in self._answer_shapes.keys() & set(self._arrays):
+            value, shape = results[name], self._answer_shapes[name]
+            fits = shape and np.prod(shape) == value[0].numel()
+            shape = shape if fits else value.shape[-3:]
+            results[name] = value.reshape(len(value), *shape)
+        return results
 
     def _answer(self, results) -> dict:
         """The first example of a batch as ``predict`` answers it."""
+        results = self._shaped(results)
         answer = {name: results[name][0].numpy() for name in self._arrays}
         # Core ML's whole numbers have 32 bits.
         answer = {n: v.astype(np.int32) if v.dtype.kind in "iu" else v for n, v in answer.items()}

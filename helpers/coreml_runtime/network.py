@@ -3,14 +3,15 @@
 The meaning of every field is that of ``NeuralNetwork.proto`` in apple/coremltools.
 """
 
+import inspect
 import math
 
 import numpy as np
 import torch
 
 from . import operators as op
-from .archive import Archive, unpack_bits
-from .graph import Name, Step
+from .archive import ON_A_MAC, Archive, NotCovered, Unfit, unpack_bits
+from .graph import Name, Step, half
 
 # Kept as they are when an old file (before iOS 13) counts the dimensions as sequence, batch, C, H, W:
 # these look at the last three only, or at one value at a time.
@@ -19,6 +20,14 @@ _RANK_FREE = {
     "lrn", "max", "min", "multiply", "padding", "pooling", "scale", "slice", "softmax", "split", "unary",
     "upsample",
 }  # fmt: skip
+
+# Inputs that decide about the shape of the result: which one, and the parameter that it takes the place of.
+_SHAPE_INPUTS = {
+    "fillDynamic": (0, "shape"),
+    "oneHot": (1, "one_hot_vector_size"),
+    "tile": (1, "reps"),
+    "topK": (1, "k"),
+}
 
 
 class NetworkReader:
@@ -31,6 +40,7 @@ class NetworkReader:
 
     Attributes:
         steps: the layers in order.
+        old: whether it counts the dimensions as sequence, batch, C, H, W, of which Core ML answers C, H, W.
 
     Raises:
         ValueError: a layer is not covered, or weights are missing or of another size than declared.
@@ -47,33 +57,42 @@ class NetworkReader:
                 "it counts the dimensions of its array input as before iOS 13, which is not covered",
                 "Convert the model again for iOS 13 or later.",
             )
-        old = not arrays and network.imageInputShapeMapping == 0  # RANK5_IMAGE_MAPPING
+        # RANK5_IMAGE_MAPPING
+        self.old = old = not arrays and network.imageInputShapeMapping == 0
         self.steps = []
         for layer in network.layers:
             kind = layer.WhichOneof("layer")
             where = f"the layer '{kind}' called '{layer.name}'"
             if kind not in LAYERS:
-                raise archive.error(
-                    f"{where} is not covered",
-                    "Run this model on a Mac with load(path, engine='coreml'), or add the layer to LAYERS "
-                    "in helpers/coreml_runtime/network.py.",
-                )
+                raise archive.error(f"{where} is not covered", ON_A_MAC)
             if old and kind not in _RANK_FREE:
                 raise archive.error(
                     f"{where} counts its dimensions as before iOS 13, which is not covered",
                     "Convert the model again for iOS 13 or later.",
                 )
             self._layer = where
-            try:
+            arguments = [Name(name) for name in layer.input]
+            with archive.reading(where):
+                if kind == "convolution" and len(arguments) > 1:
+                    raise NotCovered("weights as an input")
                 function, parameters = LAYERS[kind](getattr(layer, kind), self._weights)
-            except (IndexError, OverflowError, TypeError) as error:
-                raise archive.error(f"{where} cannot be read ({error!r})") from error
+                place, name = _SHAPE_INPUTS.get(kind, (len(arguments), ""))
+                if place < len(arguments):
+                    parameters[name] = arguments.pop(place)
+                _check_inputs(function, arguments, parameters)
+            if precision == "float16":
+                parameters = {
+                    key: half(value)
+                    if isinstance(value, float) and not key.endswith(("height", "width"))
+                    else value
+                    for key, value in parameters.items()
+                }
             self.steps.append(
                 Step(
                     operator=kind,
                     name=layer.name,
                     function=function,
-                    arguments=[Name(name) for name in layer.input],
+                    arguments=arguments,
                     parameters=parameters,
                     outputs=list(layer.output),
                     shapes=[None] * len(layer.output),
@@ -97,7 +116,7 @@ class NetworkReader:
         self._archive.take(count, 4, self._layer)
         stored = len(params.floatValue) or len(params.float16Value) / 2
         if params.int8RawValue:
-            raise self._archive.error(f"{self._layer} computes in 8-bit integers, which is not covered")
+            raise NotCovered("it computes in 8-bit integers")
         if params.rawValue:
             values = self._quantised(params, shape, count)
         elif stored != count:
@@ -139,6 +158,18 @@ class NetworkReader:
         return numbers * scale.reshape(-1, 1) + (bias.reshape(-1, 1) if bias.size else 0)
 
 
+def _check_inputs(function, inputs, parameters):
+    """The function takes as many inputs as the file gives it. torch's own functions do not say."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        return
+    try:
+        signature.bind(*inputs, **parameters)
+    except TypeError:
+        raise NotCovered(f"its form with {len(inputs)} inputs") from None
+
+
 # One function per layer: (its parameters, weights()) → (a torch function, its keyword arguments).
 
 
@@ -163,13 +194,25 @@ def _padding(p, kind):
     return {"pad_type": "custom", "pad": _edges(p.valid.paddingAmounts)}
 
 
+def _batched(function):
+    """A function of N×C×H×W for any rank from 3 on: what comes before the channels is all batch."""
+
+    def compute(x, **parameters):
+        if x.ndim == 4:
+            return function(x, **parameters)
+        result = function(x.reshape(-1, *x.shape[-3:]), **parameters)
+        return result.reshape(*x.shape[:-3], *result.shape[1:])
+
+    return compute
+
+
 def _deconvolution(p, weights):
     if list(p.dilationFactor) not in ([], [1, 1]):
-        raise TypeError("a dilated deconvolution is not covered: the format ignores the dilation")
+        raise NotCovered("a dilated deconvolution, whose dilation the format ignores")
     groups = p.nGroups or 1
     shape = [p.kernelChannels, p.outputChannels // groups, *_two(p.kernelSize, 3)]
     padding = _padding(p, p.WhichOneof("ConvolutionPaddingType"))
-    return _deconvolution_of, {
+    return _batched(_deconvolution_of), {
         "weight": weights(p.weights, shape),
         "bias": weights(p.bias, [p.outputChannels]) if p.hasBias else None,
         "strides": _two(p.stride, 1),
@@ -183,7 +226,7 @@ def _deconvolution_of(x, weight, size, **parameters):
     """A transposed convolution. The format does not say where a result of another size would lie."""
     result = op.conv_transpose(x, weight, **parameters)
     if size and list(result.shape[2:]) != size:
-        raise ValueError(f"a deconvolution to {size} instead of {list(result.shape[2:])} is not covered")
+        raise NotCovered(f"a deconvolution to {size} instead of {list(result.shape[2:])}")
     return result
 
 
@@ -200,7 +243,7 @@ def _padding_3d(p):
 
 def _convolution_3d(p, weights):
     if p.isDeconvolution:
-        raise TypeError("a deconvolution of volumes is not covered")
+        raise NotCovered("a deconvolution of volumes")
     groups = p.nGroups or 1
     shape = [p.outputChannels, p.inputChannels // groups, *_three(p, "kernel")]
     return op.conv, {
@@ -224,7 +267,7 @@ def _convolution(p, weights):
     if p.isDeconvolution:
         return _deconvolution(p, weights)
     shape = [p.outputChannels, p.kernelChannels, *_two(p.kernelSize, 3)]
-    return op.conv, {
+    return _batched(op.conv), {
         "weight": weights(p.weights, shape),
         "bias": weights(p.bias, [p.outputChannels]) if p.hasBias else None,
         "strides": _two(p.stride, 1),
@@ -254,7 +297,7 @@ def _pooling(p, weights):
     }
     if p.type == 1:
         parameters["exclude_padding_from_average"] = p.avgPoolExcludePadding
-    return function, parameters
+    return _batched(function), parameters
 
 
 def _inner_product_of(x, weight, bias):
@@ -271,9 +314,14 @@ def _inner_product(p, weights):
     }
 
 
+def _matmul_of(x, y, **flags):
+    """A matrix product, for which a vector is a row on the left and a column on the right, and stays one."""
+    return op.matmul(x[None] if x.ndim == 1 else x, y[:, None] if y.ndim == 1 else y, **flags)
+
+
 def _batched_matmul(p, weights):
     if not p.weightMatrixFirstDimension:
-        return op.matmul, {"transpose_x": p.transposeA, "transpose_y": p.transposeB}
+        return _matmul_of, {"transpose_x": p.transposeA, "transpose_y": p.transposeB}
     # Constant weights are stored transposed, second dimension × first, whatever the flags say:
     # the flags are for two inputs.
     shape = [p.weightMatrixSecondDimension, p.weightMatrixFirstDimension]
@@ -283,23 +331,17 @@ def _batched_matmul(p, weights):
     }
 
 
-def _batch_norm_of(x, mean, variance, gamma, beta, epsilon):
-    """Batch norm along the third dimension from the end."""
-    flat = x.reshape(-1, *x.shape[-3:])
-    return op.batch_norm(flat, mean, variance, gamma, beta, epsilon).reshape(x.shape)
-
-
 def _batchnorm(p, weights):
     shape = [p.channels]
     if p.computeMeanVar and p.instanceNormalization:
-        return op.instance_norm, {
+        return _batched(op.instance_norm), {
             "gamma": weights(p.gamma, shape),
             "beta": weights(p.beta, shape),
             "epsilon": p.epsilon or 1e-5,
         }
     if p.computeMeanVar or p.instanceNormalization:
-        raise TypeError("statistics of the batch itself are not covered")
-    return _batch_norm_of, {
+        raise NotCovered("statistics of the batch itself")
+    return _batched(op.batch_norm), {
         "mean": weights(p.mean, shape),
         "variance": weights(p.variance, shape),
         "gamma": weights(p.gamma, shape),
@@ -328,7 +370,7 @@ def _activation(p, weights):
         "ELU": op.elu,
     }
     if kind not in functions:
-        raise TypeError(f"the activation {kind} is not covered")
+        raise NotCovered(f"the function {kind}")
     two = kind in ("linear", "scaledTanh", "sigmoidHard")
     return functions[kind], {"alpha": a.alpha, "beta": a.beta} if two else {"alpha": a.alpha}
 
@@ -367,7 +409,7 @@ def _unary_of(x, kind, alpha, epsilon, shift, scale):
         2: lambda: 1.0 / (x + epsilon),
         3: lambda: torch.pow(x, alpha),
         4: lambda: torch.exp(x),
-        5: lambda: torch.log(x),
+        5: lambda: torch.log(x + epsilon),
         6: lambda: torch.abs(x),
         7: lambda: torch.clamp(x, min=alpha),
     }
@@ -404,9 +446,20 @@ def _bias(p, weights):
     return op.add, {"y": weights(p.bias, _channels(p.shape))}
 
 
+def _vector(function):
+    """In a neural network a single number has one dimension."""
+
+    def compute(x, **parameters):
+        return torch.atleast_1d(function(x, **parameters))
+
+    return compute
+
+
 def _reduce(function):
     def read(p, weights):
-        return function, {"axes": None if p.reduceAll else list(p.axes), "keep_dims": p.keepDims}
+        if not (p.reduceAll or p.axes):
+            raise NotCovered("a reduction of no dimensions")
+        return _vector(function), {"axes": None if p.reduceAll else list(p.axes), "keep_dims": p.keepDims}
 
     return read
 
@@ -417,7 +470,7 @@ def _concat_of(*inputs, axis, interleave=False):
 
 def _concat(p, weights):
     if p.sequenceConcat:
-        raise TypeError("joining sequences is not covered")
+        raise NotCovered("joining sequences")
     return _concat_of, {"axis": -3}
 
 
@@ -425,7 +478,7 @@ def _slice_of(x, begin, end, stride, axis):
     """x[begin:end:stride] along one of the last three dimensions."""
     axis = x.ndim - 3 + axis
     if stride < 1 or axis < 0:
-        raise ValueError("a slice needs a positive stride and three dimensions")
+        raise Unfit("a slice needs a positive stride and three dimensions")
     return x[(slice(None),) * axis + (slice(begin, end, stride),)]
 
 
@@ -434,7 +487,7 @@ def _slice(p, weights):
 
 
 def _slice_static(p, weights):
-    return op.slice_by_index, {
+    return _vector(op.slice_by_index), {
         "begin": list(p.beginIds),
         "end": list(p.endIds),
         "stride": list(p.strides),
@@ -444,15 +497,14 @@ def _slice_static(p, weights):
     }
 
 
-def _flatten_of(x):
-    """All of the last three dimensions in one: C·H·W × 1 × 1."""
+def _flatten_of(x, channels_last):
+    """All of the last three dimensions in one: C·H·W × 1 × 1, or H·W·C × 1 × 1."""
+    x = x.movedim(-3, -1) if channels_last else x
     return x.flatten(-3)[..., None, None]
 
 
 def _flatten(p, weights):
-    if p.mode:
-        raise TypeError("flattening with the channels last is not covered")
-    return _flatten_of, {}
+    return _flatten_of, {"channels_last": p.mode == 1}
 
 
 def _pad_layer(p, weights):
@@ -469,11 +521,6 @@ def _layer_normalization(p, weights):
         "beta": weights(p.beta, shape),
         "epsilon": p.eps or 1e-5,
     }
-
-
-def _lrn_of(x, size, alpha, beta, k):
-    flat = x.reshape(-1, *x.shape[-3:])
-    return op.local_response_norm(flat, size, alpha, beta, k).reshape(x.shape)
 
 
 def _load_constant(p, weights):
@@ -524,7 +571,7 @@ def _crop_of(x, edges):
 
 def _constant_pad(p, weights):
     if p.padToGivenOutputSizeMode:
-        raise TypeError("padding to a given size is not covered")
+        raise NotCovered("padding to a given size")
     return op.pad, {"pad": list(p.padAmounts), "mode": "constant", "constant_val": p.value}
 
 
@@ -561,7 +608,7 @@ def _argument_of(function):
     """Where the largest or smallest value is."""
 
     def read(p, weights):
-        return _as_float(function), {"axis": p.axis, "keep_dims": not p.removeDim}
+        return _as_float(_vector(function)), {"axis": p.axis, "keep_dims": not p.removeDim}
 
     return read
 
@@ -622,7 +669,7 @@ def _reduce_old(p, weights):
     """The reduction of files from before iOS 13, which keeps the dimensions."""
     axes = ([-3, -2, -1], [-2, -1], [-3], [-2], [-1])[p.axis]
     if p.mode in (3, 9):
-        raise TypeError("only reductions to sums, means, products, norms and extremes are covered")
+        raise NotCovered("a sum of logarithms and the place of the largest value")
     functions = {0: op.reduce_sum, 1: op.reduce_mean, 2: op.reduce_prod, 4: op.reduce_sum_square}
     functions |= {5: op.reduce_l1_norm, 6: op.reduce_l2_norm, 7: op.reduce_max, 8: op.reduce_min}
     return functions[p.mode], {"axes": axes, "keep_dims": True}
@@ -652,12 +699,12 @@ def _lstm_options(p, activations):
     if any(kind not in _ACTIVATION_NAMES for kind in kinds) or any(
         (a.alpha, a.beta) != (1, 0) for a in linear
     ):
-        raise TypeError(f"an LSTM with the activations {kinds} is not covered")
+        raise NotCovered(f"the activations {', '.join(map(str, kinds))}")
     if p.params.forgetBias or p.params.coupledInputAndForgetGate:
-        raise TypeError("an LSTM with a forget bias or coupled gates is not covered")
+        raise NotCovered("a forget bias or coupled gates")
     names = ("recurrent_activation", "cell_activation", "activation")
     options = dict(zip(names, (_ACTIVATION_NAMES[kind] for kind in kinds), strict=True))
-    return options | {"clip": p.params.cellClipThreshold or None, "output_sequence": p.params.sequenceOutput}
+    return options | {"clip": p.params.cellClipThreshold or 50.0, "output_sequence": p.params.sequenceOutput}
 
 
 def _lstm_of(x, *states, direction, **parameters):
@@ -689,13 +736,9 @@ def _lstm_two_ways(p, weights):
     forward, back = (_lstm_weights(p, w, weights) for w in p.weightParams)
     options = _lstm_options(p, p.activationsForwardLSTM)
     if _lstm_options(p, p.activationsBackwardLSTM) != options:
-        raise TypeError("an LSTM with other activations backwards is not covered")
+        raise NotCovered("other activations backwards")
     both = forward | {f"{name}_back": value for name, value in back.items()}
     return _lstm_of, {"direction": "bidirectional", **both, **options}
-
-
-def _tile_of(x, *given, reps):
-    return op.tile(x, given[0] if given else reps)
 
 
 def _fill_like_of(x, value):
@@ -703,10 +746,16 @@ def _fill_like_of(x, value):
 
 
 def _split_nd(p, weights):
-    sizes = list(p.splitSizes)
-    return op.split, {"axis": p.axis, "split_sizes": sizes} if sizes else {
-        "axis": p.axis, "num_splits": p.numSplits
-    }  # fmt: skip
+    if p.splitSizes:
+        return op.split, {"axis": p.axis, "split_sizes": list(p.splitSizes)}
+    return _split_of, {"axis": p.axis, "parts": p.numSplits}
+
+
+def _split_of(x, axis, parts):
+    """As equal as can be: the first parts are one longer."""
+    if not 0 < parts <= x.shape[axis]:
+        raise Unfit(f"{x.shape[axis]} cannot be split into {parts} parts")
+    return torch.tensor_split(x, parts, axis)
 
 
 def _plain(function):
@@ -755,7 +804,7 @@ LAYERS = {
     "erf": _plain(torch.erf),
     "exp2": _plain(torch.exp2),
     "expandDims": lambda p, weights: (op.expand_dims, {"axes": list(p.axes)}),
-    "fillDynamic": lambda p, weights: (op.fill, {"value": p.value}),
+    "fillDynamic": lambda p, weights: (op.fill, {"shape": None, "value": p.value}),
     "fillLike": lambda p, weights: (_fill_like_of, {"value": p.value}),
     "fillStatic": lambda p, weights: (op.fill, {"shape": list(p.targetShape), "value": p.value}),
     "flatten": _flatten,
@@ -785,7 +834,7 @@ LAYERS = {
     "logicalOr": _logical(torch.logical_or),
     "logicalXor": _logical(torch.logical_xor),
     "lrn": lambda p, weights: (
-        _lrn_of,
+        _batched(op.local_response_norm),
         {"size": p.localSize, "alpha": p.alpha, "beta": p.beta, "k": p.k or 1.0},
     ),
     "matrixBandPart": lambda p, weights: (op.band_part, {"lower": p.numLower, "upper": p.numUpper}),
@@ -833,12 +882,12 @@ LAYERS = {
     "softmaxND": lambda p, weights: (op.softmax, {"axis": p.axis}),
     "split": lambda p, weights: (op.split, {"axis": -3, "num_splits": p.nOutputs}),
     "splitND": _split_nd,
-    "squeeze": lambda p, weights: (op.squeeze, {"axes": None if p.squeezeAll else list(p.axes)}),
+    "squeeze": lambda p, weights: (_vector(op.squeeze), {"axes": None if p.squeezeAll else list(p.axes)}),
     "stack": lambda p, weights: (lambda *inputs, axis: op.stack(inputs, axis), {"axis": p.axis}),
     "subtractBroadcastable": _plain(op.sub),
     "tan": _plain(torch.tan),
     "tanh": _plain(torch.tanh),
-    "tile": lambda p, weights: (_tile_of, {"reps": list(p.reps)}),
+    "tile": lambda p, weights: (op.tile, {"reps": list(p.reps)}),
     "topK": _top_k,
     "transpose": lambda p, weights: (op.transpose, {"perm": list(p.axes)}),
     "unary": _unary,

@@ -9,13 +9,22 @@ All shapes are those of one example, its leading dimension of 1 included.
 import math
 import operator
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+
+from .archive import NotCovered, Unfit
 
 
 def as_tensor(value):
     """A tensor from a tensor, a number or a list of numbers."""
     return value if torch.is_tensor(value) else torch.as_tensor(value)
+
+
+def as_numbers(value):
+    """A list of numbers from a tensor, a number or a list of numbers."""
+    value = value.tolist() if torch.is_tensor(value) else value
+    return [int(number) for number in (value if isinstance(value, list) else [value])]
 
 
 # Windows: convolution and pooling
@@ -35,11 +44,11 @@ def padding_pairs(pad_type, sizes, kernel, strides, dilations, pad):
     if pad_type == "valid":
         return [(0, 0)] * len(sizes)
     if pad_type == "custom":
-        if pad is None or len(pad) != 2 * len(sizes):
-            raise ValueError(f"custom padding needs {2 * len(sizes)} numbers, not {pad}")
+        if pad is None or len(pad) != 2 * len(sizes) or min(pad) < 0:
+            raise Unfit(f"custom padding needs {2 * len(sizes)} numbers from 0 on, not {pad}")
         return list(zip(pad[::2], pad[1::2], strict=True))
     if pad_type not in ("same", "same_lower"):
-        raise ValueError(f"unknown padding type {pad_type!r}")
+        raise Unfit(f"unknown padding type {pad_type!r}")
     pairs = []
     for size, window, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
         total = max(0, (math.ceil(size / stride) - 1) * stride + (window - 1) * dilation + 1 - size)
@@ -94,7 +103,7 @@ def conv_transpose(
         wanted = [size - sum(pair) for size, pair in zip(full.shape[2:], pairs, strict=True)]
         wanted = output_shape[2:] if output_shape else wanted
     else:
-        raise ValueError(f"unknown padding type {pad_type!r}")
+        raise Unfit(f"unknown padding type {pad_type!r}")
     for axis, (target, (before, _)) in enumerate(zip(wanted, pairs, strict=True), start=2):
         full = full.narrow(axis, before, min(target, full.shape[axis] - before))
     missing = [(0, target - size) for size, target in zip(full.shape[2:], wanted, strict=True)]
@@ -119,14 +128,12 @@ def _pool(x, kind, kernel_sizes, strides, pad_type, pad, ceil_mode, exclude_padd
             zip(sizes, kernel_sizes, strides, pairs, strict=True)
         ):
             if before != after:
-                raise ValueError("rounding up (ceil_mode) needs the same padding on both sides")
+                raise Unfit("rounding up (ceil_mode) needs the same padding on both sides")
             windows = math.ceil((size + before + after - window) / stride) + 1
             last = (windows - 1) * stride
             if last >= size + before:
                 if not (padded_anywhere if ceil_drops == "any" else before):
-                    raise ValueError(
-                        "the last pooling window lies outside the image; its value is not defined"
-                    )
+                    raise Unfit("the last pooling window lies outside the image; its value is not defined")
                 last -= stride
             beyond[axis] = max(0, last + window - (size + before + after))
     ends = [(before, after + extra) for (before, after), extra in zip(pairs, beyond, strict=True)]
@@ -145,13 +152,11 @@ def _pool(x, kind, kernel_sizes, strides, pad_type, pad, ceil_mode, exclude_padd
             function(_pad_spatial(x * x, ends), kernel_sizes, strides) * math.prod(kernel_sizes)
         )
     total = function(_pad_spatial(x, ends), kernel_sizes, strides)
-    if not any(map(any, ends)) or (not exclude_padding and not any(beyond)):
+    if not any(map(any, ends)) or not exclude_padding:
         return total
-    # The pixels that count: the image's own, or those of the padding too, never those beyond it.
+    # The share of the image's own pixels in each window.
     ones = torch.ones((1, 1, *sizes), dtype=x.dtype, device=x.device)
-    counted = _pad_spatial(ones, pairs, 0.0 if exclude_padding else 1.0)
-    counted = _pad_spatial(counted, [(0, extra) for extra in beyond])
-    return total / function(counted, kernel_sizes, strides)
+    return total / function(_pad_spatial(ones, ends), kernel_sizes, strides)
 
 
 def max_pool(x, kernel_sizes, strides=None, pad_type="valid", pad=None, ceil_mode=False, ceil_drops="each"):
@@ -169,7 +174,11 @@ def avg_pool(
     exclude_padding_from_average=False,
     ceil_drops="each",
 ):
-    """The mean of each window; padding counts as zeros, or not at all."""
+    """The mean of each window; padding counts as zeros, or not at all.
+
+    What a last window covers beyond the padding (``ceil_mode``) is padding too: unlike torch, Core ML
+    divides by the whole window there (apple/coremltools, issue 2772).
+    """
     exclude = exclude_padding_from_average
     return _pool(x, "average", kernel_sizes, strides, pad_type, pad, ceil_mode, exclude, ceil_drops)
 
@@ -234,13 +243,15 @@ def instance_norm(x, gamma=None, beta=None, epsilon=1e-5):
     return result if beta is None else result + beta.reshape(shape)
 
 
-def l2_norm(x, epsilon=1e-12):
+def l2_norm(x, epsilon=1e-6):
     """Divided by the root of the sum of squares of the last three dimensions."""
     return x * torch.rsqrt((x * x).sum((-3, -2, -1), keepdim=True) + epsilon)
 
 
 def local_response_norm(x, size, alpha=1e-4, beta=0.75, k=1.0):
     """AlexNet's normalisation over neighbouring channels; alpha is divided by the window's size."""
+    if x.ndim < 4:
+        raise NotCovered("Apple's documentation and its test disagree about the channels of rank 3")
     return F.local_response_norm(x, size, alpha, beta, k)
 
 
@@ -267,7 +278,7 @@ def gelu(x, mode="EXACT"):
     if mode == "SIGMOID_APPROXIMATION":
         return x * torch.sigmoid(1.702 * x)
     if mode not in ("EXACT", "TANH_APPROXIMATION"):
-        raise ValueError(f"unknown gelu mode {mode!r}")
+        raise Unfit(f"unknown gelu mode {mode!r}")
     return F.gelu(x, approximate="tanh" if mode == "TANH_APPROXIMATION" else "none")
 
 
@@ -320,7 +331,7 @@ def softmax(x, axis=-1):
 
 def thresholded_relu(x, alpha=1.0):
     """x where it is at least alpha, else 0."""
-    return torch.where(x >= alpha, x, torch.zeros_like(x))
+    return torch.where(x < alpha, torch.zeros_like(x), x)
 
 
 # One value at a time
@@ -342,13 +353,19 @@ def log(x, epsilon=1e-45):
 
 
 def cast(x, dtype):
-    """Change the type. A float16 result is rounded by the step, which knows the declared type."""
-    kinds = {"fp16": torch.float32, "fp32": torch.float32, "bool": torch.bool}
-    # Numbers of fewer bits are held as int32: the values are the same.
-    kinds |= dict.fromkeys(("int8", "uint8", "int16", "uint16", "int32"), torch.int32)
-    if dtype not in kinds:
-        raise ValueError(f"cast to {dtype!r} is not covered")
-    return as_tensor(x).to(kinds[dtype])
+    """Change the type. A float16 result is rounded by the step, which knows the declared type.
+
+    Whole numbers of fewer bits are held as int32. One that does not fit loses its upper bits, as in the
+    operator's ``value_inference``, which is NumPy's ``astype``.
+    """
+    kinds = {"fp16": torch.float32, "fp32": torch.float32, "bool": torch.bool, "int32": torch.int32}
+    if dtype in kinds:
+        return as_tensor(x).to(kinds[dtype])
+    lowest = {"int8": -(2**7), "uint8": 0, "int16": -(2**15), "uint16": 0}
+    if dtype not in lowest:
+        raise NotCovered(f"the type {dtype!r}")
+    values = as_tensor(x).to(torch.int32) - lowest[dtype]
+    return torch.remainder(values, 2**8 if dtype.endswith("8") else 2**16) + lowest[dtype]
 
 
 def arithmetic(function):
@@ -356,11 +373,7 @@ def arithmetic(function):
 
     def compute(x, y):
         x = as_tensor(x) if isinstance(x, list) or not torch.is_tensor(y) else x
-        y = as_tensor(y) if isinstance(y, list) else y
-        if torch.is_tensor(x) and torch.is_tensor(y) and y.device != x.device:
-            # When shapes are checked, what is computed has no memory; constants of whole numbers have.
-            x, y = x.to("meta"), y.to("meta")
-        return function(x, y)
+        return function(x, as_tensor(y) if isinstance(y, list) else y)
 
     return compute
 
@@ -373,7 +386,7 @@ def _whole(value):
 def _divide(x, y):
     """x / y. Core ML says nowhere how it rounds a quotient of whole numbers."""
     if _whole(x) and _whole(y):
-        raise ValueError("what a quotient of whole numbers is rounded to is not defined; use floor_div")
+        raise NotCovered("what a quotient of whole numbers is rounded to is not defined; use floor_div")
     return x / y
 
 
@@ -409,6 +422,8 @@ def reduction(function):
     """Reduce some dimensions, all when ``axes`` is missing."""
 
     def compute(x, axes=None, keep_dims=False):
+        if axes == []:  # none; torch would take all
+            return function(x[None], [0], keepdim=False)
         return function(x, list(range(x.ndim)) if axes is None else axes, keepdim=keep_dims)
 
     return compute
@@ -458,7 +473,7 @@ def topk(x, k=1, axis=-1, ascending=False, sort=True, return_indices=True, outpu
     values, places = torch.sort(x, dim=axis, descending=not ascending, stable=True)
     k = int(k)
     if not 0 < k <= x.shape[axis]:
-        raise ValueError(f"the {k} largest of {x.shape[axis]} values")
+        raise Unfit(f"the {k} largest of {x.shape[axis]} values")
     values, places = values.narrow(axis, 0, k), places.narrow(axis, 0, k)
     return (values, places) if return_indices else values
 
@@ -467,7 +482,9 @@ def cumsum(x, axis=0, exclusive=False, reverse=False):
     """Running sums, with or without the value itself, from either end."""
     x = x.flip(axis) if reverse else x
     result = torch.cumsum(x, axis)
-    result = result - x if exclusive else result
+    if exclusive:  # moved by one place: taking x off again would round
+        start = torch.zeros_like(result.narrow(axis, 0, 1))
+        result = torch.cat([start, result.narrow(axis, 0, x.shape[axis] - 1)], axis)
     return result.flip(axis) if reverse else result
 
 
@@ -476,12 +493,12 @@ def cumsum(x, axis=0, exclusive=False, reverse=False):
 
 def shape(x):
     """The shape as a tensor of integers."""
-    return torch.tensor(x.shape, dtype=torch.int32)
+    return torch.tensor(x.shape, dtype=torch.int32, device="cpu")  # known even when x has no memory
 
 
 def reshape(x, shape):
     """The same values in another shape; -1 is worked out, 0 keeps that dimension."""
-    shape = shape.tolist() if torch.is_tensor(shape) else shape
+    shape = as_numbers(shape)
     return as_tensor(x).reshape([x.shape[i] if size == 0 else size for i, size in enumerate(shape)])
 
 
@@ -529,7 +546,7 @@ def split(x, axis, num_splits=0, split_sizes=None):
     if split_sizes is not None:
         return torch.split(x, split_sizes, axis)
     if not 0 < num_splits <= 4096 or x.shape[axis] % num_splits:
-        raise ValueError(f"{x.shape[axis]} cannot be split into {num_splits} equal parts")
+        raise Unfit(f"{x.shape[axis]} cannot be split into {num_splits} equal parts")
     return torch.split(x, x.shape[axis] // num_splits, axis)
 
 
@@ -573,13 +590,15 @@ def _places(indices, size, device):
 
 def gather(x, indices, axis=0, batch_dims=0, validate_indices=False):
     """The entries at ``indices`` along one dimension."""
-    if batch_dims:
-        raise ValueError("gather with batch_dims is not covered")
     x = as_tensor(x)
     axis = axis % x.ndim
+    if batch_dims:
+        if axis != batch_dims:
+            raise NotCovered(f"batch_dims={batch_dims} along the dimension {axis}")
+        return gather_nd(x, as_tensor(indices)[..., None], batch_dims)
     indices = _places(indices, x.shape[axis], x.device)
     picked = x.index_select(axis, indices.reshape(-1))
-    return picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return picked.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
 
 
 def gather_along_axis(x, indices, axis=0, validate_indices=False):
@@ -599,15 +618,14 @@ def _flat_places(indices, sizes, device):
 def gather_nd(x, indices, batch_dims=0, validate_indices=False):
     """The entries at ``indices``, whose last dimension counts through the first dimensions of x."""
     x, indices = as_tensor(x), as_tensor(indices)
-    if batch_dims:
-        shape = x.shape[:batch_dims]
-        pairs = zip(x.flatten(0, batch_dims - 1), indices.flatten(0, batch_dims - 1), strict=True)
-        picked = torch.stack([gather_nd(part, places) for part, places in pairs])
-        return picked.reshape(*shape, *picked.shape[1:])
-    depth = indices.shape[-1]
-    places = _flat_places(indices, x.shape[:depth], x.device)
+    depth = batch_dims + indices.shape[-1]
+    sizes = x.shape[batch_dims:depth]
+    places = _flat_places(indices, sizes, x.device)
+    if batch_dims:  # one example after the other
+        examples = torch.arange(math.prod(x.shape[:batch_dims]), device=x.device) * math.prod(sizes)
+        places = places.reshape(len(examples), -1) + examples[:, None]
     picked = x.flatten(0, depth - 1).index_select(0, places.reshape(-1))
-    return picked.reshape(*indices.shape[:-1], *x.shape[depth:])
+    return picked.reshape([*indices.shape[:-1], *x.shape[depth:]])
 
 
 _SCATTERS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
@@ -623,14 +641,16 @@ def scatter_along_axis(data, indices, updates, axis=0, mode="add", validate_indi
     if mode == "update":
         return data.scatter(axis, places, updates)
     if mode not in _SCATTERS:
-        raise ValueError(f"scattering with the mode {mode!r} is not covered")
+        raise NotCovered(f"the mode {mode!r}")
     return data.scatter_reduce(axis, places, updates, _SCATTERS[mode])
 
 
 def scatter(data, indices, updates, axis=0, mode="add", validate_indices=False):
     """Whole slices along one dimension replaced, added, multiplied ..."""
-    updates = as_tensor(updates)
-    shape = [1] * updates.ndim
+    data, updates = as_tensor(data), as_tensor(updates)
+    axis = axis % data.ndim
+    updates = updates.reshape([*data.shape[:axis], -1, *data.shape[axis + 1 :]])
+    shape = [1] * data.ndim
     shape[axis] = -1
     indices = as_tensor(indices).reshape(shape).expand(updates.shape)
     return scatter_along_axis(data, indices, updates, axis, mode)
@@ -657,8 +677,7 @@ def one_hot(indices, one_hot_vector_size, axis=-1, on_value=1, off_value=0):
 
 def fill(shape, value=0.0):
     """A tensor of one value."""
-    shape = shape.tolist() if torch.is_tensor(shape) else shape
-    return torch.full([int(size) for size in shape], value)
+    return torch.full(as_numbers(shape), value)
 
 
 def range_1d(end, start, step):
@@ -669,13 +688,23 @@ def range_1d(end, start, step):
 
 def tile(x, reps):
     """The tensor repeated along each dimension."""
-    reps = reps.tolist() if torch.is_tensor(reps) else reps
-    return as_tensor(x).repeat(*[int(count) for count in (reps if isinstance(reps, list) else [reps])])
+    return torch.tile(as_tensor(x), as_numbers(reps))
 
 
 def reverse(x, axes=None):
     """Turned round along some dimensions, all when ``axes`` is missing."""
     return x.flip(list(range(x.ndim)) if axes is None else axes)
+
+
+def crop(x, crop_height, crop_width):
+    """Without some rows at the top and bottom and some columns at the left and right."""
+    (top, bottom), (left, right) = crop_height, crop_width
+    return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
+
+
+def fill_like(ref_tensor, value=0.0):
+    """One value in the shape of a tensor."""
+    return torch.full(as_tensor(ref_tensor).shape, value)
 
 
 def band_part(x, lower=-1, upper=-1):
@@ -710,15 +739,21 @@ def pixel_unshuffle(x, downscale_factor):
 
 def pad(x, pad, mode="constant", constant_val=0.0):
     """Add values around the last dimensions: constant, mirrored or the edge repeated."""
-    if len(pad) % 2:
-        raise ValueError("padding needs an even number of amounts")
-    amounts = [amount for i in range(len(pad) - 2, -1, -2) for amount in pad[i : i + 2]]
+    pad = as_numbers(pad)
+    pairs = list(zip(pad[::2], pad[1::2], strict=True))
+    if min(pad, default=0) < 0 or mode not in ("constant", "reflect", "replicate"):
+        raise Unfit(f"padding by {pad} in the mode {mode!r}")
     if mode == "constant":
-        return F.pad(x, amounts, value=float(constant_val))
-    # torch mirrors and repeats in up to three dimensions and wants the untouched ones left out.
-    while len(amounts) > 2 and amounts[-2:] == [0, 0]:
-        amounts = amounts[:-2]
-    return F.pad(x, amounts, mode={"reflect": "reflect", "replicate": "replicate"}[mode])
+        return _pad_spatial(x, pairs, float(constant_val))
+    for axis, (before, after) in enumerate(pairs, start=-len(pairs)):
+        last = x.shape[axis] - 1
+        if mode == "reflect" and max(before, after) > last:
+            raise Unfit(f"a mirror of {max(before, after)} values needs one more, not {last + 1}")
+        if before or after:
+            places = torch.arange(-before, last + after + 1, device=x.device)
+            places = last - (last - places.abs()).abs() if mode == "reflect" else places.clamp(0, last)
+            x = x.index_select(axis, places)
+    return x
 
 
 # Pictures in another size
@@ -735,11 +770,16 @@ def resize_nearest_neighbor(x, target_size_height, target_size_width):
     return _nearest(_nearest(x, -2, int(target_size_height)), -1, int(target_size_width))
 
 
+def _scaled(x, height, width):
+    """The picture's new size, in float32 as the file's factors are: 0.7 of 10 pixels are 7."""
+    return (np.float32(x.shape[-2:]) * np.float32([height, width])).tolist()
+
+
 def upsample_nearest_neighbor(x, scale_factor_height=1, scale_factor_width=1):
     """Each pixel repeated."""
-    sizes = [x.shape[-2] * scale_factor_height, x.shape[-1] * scale_factor_width]
+    sizes = _scaled(x, scale_factor_height, scale_factor_width)
     if any(size != int(size) for size in sizes):
-        raise ValueError(f"a picture of {sizes[1]:g}×{sizes[0]:g} pixels: only whole sizes are covered")
+        raise NotCovered(f"a picture of {sizes[1]:g}×{sizes[0]:g} pixels, which are no whole numbers")
     return resize_nearest_neighbor(x, *sizes)
 
 
@@ -757,7 +797,7 @@ def _positions(mode, old, new, device):
     elif mode == "UNALIGN_CORNERS":
         places = (i + 0.5) * (old / new) - 0.5
     else:
-        raise ValueError(f"unknown sampling mode {mode!r}")
+        raise Unfit(f"unknown sampling mode {mode!r}")
     return places.clamp(0, old - 1)
 
 
@@ -776,11 +816,15 @@ def resize_bilinear(x, target_size_height=1, target_size_width=1, sampling_mode=
     return _linear(x, -1, int(target_size_width), sampling_mode)
 
 
-def upsample_bilinear(x, scale_factor_height=1, scale_factor_width=1, align_corners=True):
+def upsample_bilinear(
+    x, scale_factor_height=1, scale_factor_width=1, align_corners=True, half_pixel_centers=None
+):
     """As ``resize_bilinear``, given factors; the size is rounded down and the factor made to fit it."""
-    mode = "STRICT_ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS"
-    sizes = [math.floor(x.shape[-2] * scale_factor_height), math.floor(x.shape[-1] * scale_factor_width)]
-    return resize_bilinear(x, *sizes, mode)
+    half = not align_corners if half_pixel_centers is None else half_pixel_centers
+    if align_corners and half:
+        raise Unfit("pixels cannot be counted from the corners and from half a pixel on")
+    mode = "STRICT_ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS" if half else "DEFAULT"
+    return resize_bilinear(x, *map(math.floor, _scaled(x, scale_factor_height, scale_factor_width)), mode)
 
 
 def resample(x, coordinates, sampling_mode, padding_mode, padding_value, coordinates_mode, align_corners):
@@ -788,14 +832,14 @@ def resample(x, coordinates, sampling_mode, padding_mode, padding_value, coordin
     if coordinates_mode == "normalized_zero_to_one":
         coordinates = coordinates * 2 - 1
     elif coordinates_mode != "normalized_minus_one_to_one":
-        raise ValueError(f"coordinates of the kind {coordinates_mode!r} are not covered")
+        raise NotCovered(f"coordinates of the kind {coordinates_mode!r}")
     modes = {
         "constant": "zeros",
         "border": "border",
         "symmetric" if not align_corners else "reflection": "reflection",
     }
     if padding_mode not in modes or (padding_mode == "constant" and padding_value):
-        raise ValueError(f"the padding {padding_mode!r} ({padding_value}) is not covered here")
+        raise NotCovered(f"the padding {padding_mode!r} ({padding_value})")
     return F.grid_sample(x, coordinates, sampling_mode, modes[padding_mode], align_corners)
 
 
@@ -809,7 +853,11 @@ _GATES = {
 }
 
 
-def _lstm_one_way(x, h, c, weights, functions, backwards):
+MAX_SEQUENCE = 2**16
+"""The longest sequence: a step takes about 50 µs, and a file of a kilobyte may ask for any number."""
+
+
+def _lstm_one_way(x, h, c, weights, functions, clip, backwards):
     """One direction of a long short-term memory.
 
     Args:
@@ -818,6 +866,7 @@ def _lstm_one_way(x, h, c, weights, functions, backwards):
         weights: of the inputs, of the state, the bias and the peepholes (each may be None); four blocks:
             input gate, forget gate, output gate, cell.
         functions: of the gates, of the cell and of the output.
+        clip: the largest amount that c may have, None for any.
 
     Returns:
         The output of every step in the order in which they were made, and the last h and c.
@@ -825,13 +874,16 @@ def _lstm_one_way(x, h, c, weights, functions, backwards):
     weight_x, weight_h, bias, peephole = weights
     gate, cell, activation = functions
     look = [0.0] * 3 if peephole is None else peephole.chunk(3)
-    outputs = []
-    for step in reversed(range(len(x))) if backwards else range(len(x)):
+    outputs, steps = [], range(len(x))
+    if x.is_meta:  # only the shapes are wanted
+        steps = range(1)
+    for step in reversed(steps) if backwards else steps:
         i, f, o, z = (F.linear(x[step], weight_x, bias) + F.linear(h, weight_h)).chunk(4, -1)
         c_new = gate(f + look[1] * c) * c + gate(i + look[0] * c) * cell(z)
+        c_new = c_new if clip is None else c_new.clamp(-clip, clip)
         c, h = c_new, gate(o + look[2] * c_new) * activation(c_new)
         outputs.append(h)
-    return torch.stack(outputs), h, c
+    return torch.stack(outputs).expand(len(x), *h.shape), h, c
 
 
 def lstm(
@@ -858,21 +910,21 @@ def lstm(
     A single backward direction gives its outputs in the order in which they were made; of two
     directions, the second in the order of the sequence.
     """
-    if clip is not None and clip < 50:
-        raise ValueError(f"an LSTM that clips at {clip:g} is not covered")
+    if len(x) > MAX_SEQUENCE:
+        raise NotCovered(f"a sequence of {len(x):,} steps; the limit is {MAX_SEQUENCE:,}")
     names = (recurrent_activation, cell_activation, activation)
     if any(name.lower() not in _GATES for name in names):
-        raise ValueError(f"an LSTM with the activations {names} is not covered")
+        raise NotCovered(f"the activations {', '.join(names)}")
     functions = [_GATES[name.lower()] for name in names]
     forward = (weight_ih, weight_hh, bias, peephole)
     if direction in ("forward", "reverse"):
-        y, h, c = _lstm_one_way(x, initial_h, initial_c, forward, functions, direction == "reverse")
+        y, h, c = _lstm_one_way(x, initial_h, initial_c, forward, functions, clip, direction == "reverse")
         return (y if output_sequence else y[-1:]), h, c
     if direction != "bidirectional":
-        raise ValueError(f"unknown direction {direction!r}")
+        raise Unfit(f"unknown direction {direction!r}")
     back = (weight_ih_back, weight_hh_back, bias_back, peephole_back)
     (h_f, h_b), (c_f, c_b) = initial_h.chunk(2, -1), initial_c.chunk(2, -1)
-    y_f, h_f, c_f = _lstm_one_way(x, h_f, c_f, forward, functions, False)
-    y_b, h_b, c_b = _lstm_one_way(x, h_b, c_b, back, functions, True)
+    y_f, h_f, c_f = _lstm_one_way(x, h_f, c_f, forward, functions, clip, False)
+    y_b, h_b, c_b = _lstm_one_way(x, h_b, c_b, back, functions, clip, True)
     y = torch.cat([y_f, y_b.flip(0)], -1) if output_sequence else torch.cat([y_f[-1:], y_b[-1:]], -1)
     return y, torch.cat([h_f, h_b], -1), torch.cat([c_f, c_b], -1)

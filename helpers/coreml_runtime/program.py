@@ -1,22 +1,21 @@
 """Reads an ML program (``.mlpackage``): operators, constants and compressed weights."""
 
+import inspect
 import math
 
 import numpy as np
 import torch
 
 from . import operators as op
-from .archive import Archive, unpack_bits
-from .graph import Name, Step
+from .archive import ON_A_MAC, Archive, NotCovered, Unfit, unpack_bits
+from .graph import Name, Step, half
 
 OPERATORS = {
     "abs": lambda x: torch.abs(x),
     "acos": lambda x: torch.acos(x),
-    "acosh": lambda x: torch.acosh(x),
     "add": op.add,
     "argsort": op.argsort,
     "asin": lambda x: torch.asin(x),
-    "asinh": lambda x: torch.asinh(x),
     "atan": lambda x: torch.atan(x),
     "atanh": lambda x, epsilon=0.0: torch.atanh(x),
     "avg_pool": op.avg_pool,
@@ -31,6 +30,7 @@ OPERATORS = {
     "conv_transpose": op.conv_transpose,
     "cos": lambda x: torch.cos(x),
     "cosh": lambda x: torch.cosh(x),
+    "crop": op.crop,
     "cumsum": op.cumsum,
     "depth_to_space": op.depth_to_space,
     "einsum": op.einsum,
@@ -41,6 +41,7 @@ OPERATORS = {
     "exp2": lambda x: torch.exp2(x),
     "expand_dims": op.expand_dims,
     "fill": op.fill,
+    "fill_like": op.fill_like,
     "flatten2d": op.flatten2d,
     "floor": lambda x: torch.floor(x),
     "floor_div": op.floor_div,
@@ -214,32 +215,26 @@ class ProgramReader:
         self.float16_inputs = {name for name, (dtype, _) in declared.items() if dtype == "FLOAT16"}
         self.integer_inputs = {name for name, (dtype, _) in declared.items() if _kind(dtype) == "integer"}
         for operation in block.operations:
-            self._read(operation)
+            name = operation.outputs[0].name if operation.outputs else "?"
+            where = f"the operator '{operation.type}' called '{name}'"
+            with archive.reading(where):
+                self._read(operation, name, where)
         self.outputs = list(block.outputs)
         for name in self.outputs:
             if name in self._constants:
                 raise archive.error(f"its output '{name}' is a constant", "There is nothing to run.")
 
-    def _read(self, operation):
+    def _read(self, operation, name, where):
         """One operation of the block: a constant, a compressed constant, ``classify`` or a step."""
         kind = operation.type
-        name = operation.outputs[0].name if operation.outputs else "?"
-        where = f"the operator '{kind}' called '{name}'"
-        if operation.blocks or (
-            kind not in OPERATORS
-            and kind not in ("const", "classify")
-            and kind.removeprefix("constexpr_") not in _DECODERS
-        ):
-            raise self._archive.error(
-                f"{where} is not covered",
-                "Run this model on a Mac with load(path, engine='coreml'), or add the operator to "
-                "OPERATORS in helpers/coreml_runtime/program.py.",
-            )
+        constant = kind.startswith("constexpr_") and kind.removeprefix("constexpr_") in _DECODERS
+        if operation.blocks or not (constant or kind in OPERATORS or kind in ("const", "classify")):
+            raise self._archive.error(f"{where} is not covered", ON_A_MAC)
         if kind == "const":
             self._define(name, self._value(operation.attributes["val"], name))
             return
         inputs = {key: self._argument(key, value, where) for key, value in operation.inputs.items()}
-        if kind.startswith("constexpr_"):
+        if constant:
             inputs |= {
                 key: self._value(value, name) for key, value in operation.attributes.items() if key != "name"
             }
@@ -247,7 +242,8 @@ class ProgramReader:
         elif kind == "classify":
             self._classify(operation, inputs, where)
         else:
-            parameters = {key: self._bind(value) for key, value in inputs.items()}
+            parameters = {key: self._bind(value, key) for key, value in inputs.items()}
+            self._check_arguments(OPERATORS[kind], parameters, where)
             types = [self._declared(output.type) for output in operation.outputs]
             rounds = [
                 self._precision == "float16" or (self._precision == "stored" and dtype == "FLOAT16")
@@ -259,6 +255,15 @@ class ProgramReader:
             shapes = [shape for _, shape in types]
             kinds = [_kind(dtype) for dtype, _ in types]
             self.steps.append(Step(kind, name, OPERATORS[kind], [], parameters, names, shapes, rounds, kinds))
+
+    def _check_arguments(self, function, parameters, where):
+        """The operator takes what the file gives it, and gets what it needs."""
+        known = inspect.signature(function).parameters
+        for name in parameters.keys() - known.keys():
+            raise self._archive.refuse(where, NotCovered(f"its argument '{name}'"))
+        for name, parameter in known.items():
+            if parameter.default is parameter.empty and name not in parameters:
+                raise self._archive.error(f"{where} has no value for '{name}'")
 
     def _argument(self, key, argument, where):
         """One input: a ``Name``, a constant (NumPy or str), or a list of these."""
@@ -273,15 +278,16 @@ class ProgramReader:
         # Only these take a list, and coremltools writes a list of one like a single value.
         return found if key == "values" or len(found) > 1 else found[0]
 
-    def _bind(self, value):
+    def _bind(self, value, key):
         """A constant as the operators want it: numbers, strings and lists of integers, else float tensors."""
         if isinstance(value, list):
-            return [self._bind(item) for item in value]
+            return [self._bind(item, key) for item in value]
         if not isinstance(value, np.ndarray):
             return value
         if value.dtype.kind == "f":
             if value.ndim == 0:
-                return float(value)
+                rounded = self._precision == "float16" and not key.startswith("scale_factor")  # a size
+                return half(float(value)) if rounded else float(value)
             return torch.from_numpy(self._rounded(value))
         return value.tolist() if value.ndim <= 1 else torch.from_numpy(value.astype(np.int64))
 
@@ -351,7 +357,9 @@ class ProgramReader:
         elif dtype in _TYPES:
             size = count * np.dtype(_TYPES[dtype]).itemsize
         else:
-            raise self._archive.error(f"the constant '{what}' has the type {dtype or 'unknown'}, not covered")
+            raise self._archive.error(
+                f"the constant '{what}' has the type {dtype or 'unknown'}, which is not covered", ON_A_MAC
+            )
         # Weights are computed with as float32, so that is what they take.
         self._archive.take(count, 4, what)
         if value.WhichOneof("value") == "blobFileValue":
@@ -394,14 +402,9 @@ class ProgramReader:
         if any(isinstance(value, Name) for value in inputs.values()):
             raise self._archive.error(f"{where} reads something that is no constant")
         shapes = [self._declared(output.type)[1] for output in operation.outputs]
-        try:
-            size = _decoded_size(kind, inputs)
-            self._archive.take(size, 4, where)
-            result = _DECODERS[kind](inputs)
-        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-            if str(error).startswith(self._archive.label):
-                raise
-            raise self._archive.error(f"{where} cannot be decoded ({error!r})") from error
+        size = _decoded_size(kind, inputs)
+        self._archive.take(size, 4, where)
+        result = _DECODERS[kind](inputs)
         results = result if isinstance(result, tuple) else (result,)
         if len(results) != len(shapes):
             raise self._archive.error(f"{where} has {len(shapes)} outputs instead of {len(results)}")
@@ -424,9 +427,9 @@ def _decoded_size(kind, inputs) -> int:
         packed = inputs["indices"] if kind == "lut_to_dense" else inputs["mask"]
         bits = int(math.log2(inputs["lut"].size)) if kind == "lut_to_dense" else 1
         if kind == "lut_to_dense" and inputs["lut"].size not in (2, 4, 16, 64, 256):
-            raise ValueError(f"a table of {inputs['lut'].size} values")
+            raise Unfit(f"a table of {inputs['lut'].size} values")
         if packed.size != math.ceil(count * bits / 8):
-            raise ValueError(f"{packed.size} bytes do not hold {count} numbers of {bits} bits")
+            raise Unfit(f"{packed.size} bytes do not hold {count} numbers of {bits} bits")
         return count
     main = {
         "affine_dequantize": "quantized_data",
@@ -456,7 +459,7 @@ def _blockwise_shift_scale(inputs):
 
     data, scale = inputs["data"], inputs["scale"]
     if data.ndim != scale.ndim or any(d % s for d, s in zip(data.shape, scale.shape, strict=True)):
-        raise ValueError(f"scales of shape {scale.shape} do not divide data of shape {data.shape}")
+        raise Unfit(f"scales of shape {scale.shape} do not divide data of shape {data.shape}")
     return constexpr_blockwise_shift_scale.decompress(data, scale, inputs.get("offset"))
 
 
@@ -482,7 +485,7 @@ def _sparse_to_dense(inputs):
         shape = [int(size) for size in inputs["shape"]]
         mask = unpack_bits(mask, 1, math.prod(shape)).reshape(shape)
     if int(np.count_nonzero(mask)) != values.size:
-        raise ValueError(f"the mask has room for {np.count_nonzero(mask)} values, {values.size} are stored")
+        raise Unfit(f"the mask has room for {np.count_nonzero(mask)} values, {values.size} are stored")
     dense = np.zeros(mask.shape, values.dtype)
     dense[mask != 0] = values
     return dense
