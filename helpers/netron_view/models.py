@@ -70,6 +70,11 @@ class Graph:
     outputs: tuple[tuple[str, str], ...]
     layers: tuple[Layer, ...]
 
+    @property
+    def parts(self) -> int:
+        """How much there is to draw: the layers, and the lines and names that meet in them."""
+        return sum(1 + len(x.inputs) + len(x.outputs) + len(x.weights) for x in self.layers)
+
     def key(self) -> str:
         """Sixteen hex digits: the same for the same graph, however it was trained and named on disk."""
         text = json.dumps(dataclasses.asdict(self), ensure_ascii=True)
