@@ -192,7 +192,9 @@ def build(model: Model, options: dict | None = None, picture: bool = False) -> s
     }
     data = {name: value if isinstance(value, bytes) else value.encode() for name, value in entries.items()}
     index = json.dumps([[name, len(value)] for name, value in data.items()]).encode()
-    bundle = gzip.compress(index + b"\n" + b"".join(data.values()), compresslevel=6, mtime=0)  # 9 may take a minute, and saves 0.5 %
+    bundle = gzip.compress(
+        index + b"\n" + b"".join(data.values()), compresslevel=6, mtime=0
+    )  # 9 may take a minute, and saves 0.5 %
     parts = {
         "nonce": base64.b64encode(hashlib.sha256(bundle).digest()[:18]).decode(),
         "connect": "'self'" if picture else "'none'",
