@@ -524,7 +524,7 @@ def _read_archive(path: Path, archive: zipfile.ZipFile) -> Model:
         else:
             kept[name] = _record(archive, info, allowance)
     if "archive_format" in inside:
-        graph, operators = _read_program(path, kept)
+        graph, operators = _read_program(path, kept, allowance)
     else:
         graph, operators = _pickle_graph(kept, allowance)
     buffer = io.BytesIO()
@@ -554,11 +554,12 @@ def _record(archive: zipfile.ZipFile, info: zipfile.ZipInfo, allowance: limits.A
     return b"".join(parts)
 
 
-def _read_program(path: Path, records: dict[str, bytes]) -> tuple[Graph, dict]:
+def _read_program(path: Path, records: dict[str, bytes], allowance: limits.Allowance) -> tuple[Graph, dict]:
     """The graph of a ``.pt2``. The stack traces go, from the records too: they hold paths of a machine."""
     names = [name for name in records if name.startswith("models/") and name.endswith(".json")]
     if not names:
         raise _damaged(path, "a program of torch.export.save", "there is no graph in it")
+    allowance.visit(sum(records[names[0]].count(mark) for mark in (b",", b"[", b"{")))
     program = json.loads(records[names[0]])
     graph = program["graph_module"]["graph"]
     for node in graph["nodes"]:

@@ -45,6 +45,7 @@ def strip(data: bytes, descriptor, rules: dict, allowance: limits.Allowance) -> 
 def _strip(data, descriptor, rules, allowance, start, end, depth) -> bytes:
     if depth > limits.MOST_DEPTH:
         raise ValueError(f"more than {limits.MOST_DEPTH} messages in each other")
+    allowance.visit(2)  # a message takes as long as three fields
     inside = _messages_of(descriptor)
     rule = rules.get(descriptor.full_name)
     found = fields(data, start, end, allowance)

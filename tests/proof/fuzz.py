@@ -36,7 +36,7 @@ from helpers.quiet import coremltools, quiet
 
 TABLE = paths.MEASURED / "fuzz.json"
 FILES = 10_000
-SHARE = 1_000
+SHARE = 2_500
 """Files that one process opens before the next takes over."""
 
 SECONDS = 5
@@ -63,18 +63,20 @@ TEXTS = (
 # The files that are damaged
 
 
-def make_networks(folder: Path) -> None:
+NETWORKS = (
+    "network.mlmodel",
+    "quantised.mlmodel",
+    "plain.mlpackage",
+    "palette.mlpackage",
+    "sparse.mlpackage",
+)
+
+
+def make_networks(folder: Path, names=NETWORKS) -> None:
     """Core ML models of every kind that the readers know: both formats, whole and compressed weights."""
     torch.manual_seed(0)
     layers = [torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
     network = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(64, 3)).eval()
-    names = (
-        "network.mlmodel",
-        "quantised.mlmodel",
-        "plain.mlpackage",
-        "palette.mlpackage",
-        "sparse.mlpackage",
-    )
     with quiet():
         for name in names:
             coreml.save(_make_network(network, Path(name).stem), folder / name)
@@ -145,7 +147,7 @@ def make_drawings(folder: Path) -> None:
     with zipfile.ZipFile(folder / "state.pth") as whole:
         records = {name: whole.read(name) for name in whole.namelist()}
     _write_archive(folder / "deflated.pth", records, zipfile.ZIP_DEFLATED)
-    make_networks(folder)
+    make_networks(folder, ("network.mlmodel", "plain.mlpackage"))
 
 
 def _nested_onnx(path):
