@@ -224,7 +224,7 @@ OPENED = {
     "shape.onnx",
     "memo.pth",
     "hash.pth",
-    "storage.pth",
+    "rank.onnx",
 }
 """Of these there is something to be drawn, once what explodes is left alone."""
 

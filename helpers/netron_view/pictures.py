@@ -44,6 +44,7 @@ ARGUMENTS = (
     "--disable-sync",
     "--hide-scrollbars",
     "--no-first-run",
+    "--no-proxy-server",  # the page is on this machine
     "--window-size=1200,900",
     "--blink-settings=preferredColorScheme=1",  # light, whatever the desktop likes
 )
