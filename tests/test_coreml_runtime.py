@@ -24,7 +24,7 @@ from helpers import coreml_runtime
 from helpers.coreml_runtime import graph
 from helpers.model import AlexNet
 from helpers.quiet import coremltools
-from tests.proof import fuzz, speed, zoo
+from tests.proof import speed, zoo
 from tests.proof.zoo import pictures, sharpened
 
 ct = coremltools()
@@ -145,15 +145,11 @@ def test_torchvision_networks_give_the_probabilities_of_pytorch(name, road, kind
 
 
 def test_the_committed_tables_hold():
-    """What the long proofs wrote: no network differs, no damaged file broke the reader, and the speed."""
+    """What the long proofs wrote: no network differs, and the speed."""
     rows = json.loads(zoo.TABLE.read_text())["rows"]
     assert len(rows) == len(zoo.NETWORKS) * len(zoo.ROADS) * len(zoo.FORMATS)
     assert all(row["difference"] <= zoo.LIMIT for row in rows.values() if row["outcome"] != "refused")
     assert all(row["reason"] for row in rows.values() if row["outcome"] == "refused")
-    found = json.loads(fuzz.TABLE.read_text())
-    assert set(found["answers"]) == {"opened", "ValueError", "FileNotFoundError"}
-    assert found["inputs"] >= fuzz.INPUTS
-    assert found["largest_memory_mib"] < found["memory_limit_mib"]
     formats = json.loads(speed.TABLE.read_text())["formats"]
     assert all(row["ratio"] >= speed.LEAST for row in formats.values())
 

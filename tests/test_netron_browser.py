@@ -28,15 +28,20 @@ from helpers import netron_view
 from helpers.netron_view import models, pictures
 from helpers.paths import ROOT
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-pytestmark = pytest.mark.skipif(pictures.browser() is None, reason="no Chromium on this machine")
+sync_api = pytest.importorskip(
+    "playwright.sync_api", reason="the package playwright is not installed: make setup"
+)
+pytestmark = pytest.mark.skipif(
+    pictures.browser() is None,
+    reason="no Chromium: sudo apt-get install chromium fonts-noto-cjk, or set CHROMIUM to the path of one",
+)
 
 ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--no-sandbox", "--no-proxy-server", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-PROMPT = 15_000
-"""Milliseconds to wait for a drawing before the test fails. It takes less than a tenth of that."""
+PROMPT = 180_000
+"""Milliseconds to wait before a test fails, on however busy a machine. Alone, a drawing takes one second."""
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +65,7 @@ class Tab:
 
     def __init__(self, chromium, **options):
         self.context = chromium.new_context(viewport={"width": 900, "height": 720}, **options)
+        self.context.set_default_timeout(PROMPT)
         self.page = self.context.new_page()
         self.requests, self.errors, self.dialogs = [], [], []
         self.page.on("request", lambda request: self.requests.append(request.url))
@@ -106,7 +112,8 @@ def quick(monkeypatch):
 
 def wait(frame, condition: str) -> None:
     """Wait for a JavaScript condition. (Playwright's own wait_for_function needs an eval, which the page forbids.)"""
-    for _ in range(100):
+    end = time.monotonic() + PROMPT / 1000
+    while time.monotonic() < end:
         if frame.evaluate(condition):
             return
         time.sleep(0.05)
@@ -430,7 +437,7 @@ def lab(tmp_path_factory):
     log = (home / "log").open("w")
     process = subprocess.Popen(call, env=environment, stdout=log, stderr=log, cwd=home)
     try:
-        for _ in range(300):
+        for _ in range(PROMPT // 100):
             files = list((home / "runtime").glob("jpserver-*.json"))
             if files and files[0].stat().st_size:
                 break
@@ -440,14 +447,14 @@ def lab(tmp_path_factory):
         yield {"url": url, "work": home / "work", "data": home / "data"}
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PROMPT / 1000)
         log.close()
 
 
 def open_in_lab(lab, opened, name):
     opened.page.set_viewport_size({"width": 1100, "height": 900})
     opened.page.goto(f"{lab['url']}doc/tree/{name}?token=t")
-    opened.page.wait_for_selector(".jp-OutputArea-output", timeout=60_000)
+    opened.page.wait_for_selector(".jp-OutputArea-output", timeout=PROMPT)
     return opened.page.locator(".jp-OutputArea-output").first
 
 

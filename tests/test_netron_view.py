@@ -24,6 +24,7 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
+import hostile
 import numpy as np
 import onnx
 import pytest
@@ -33,7 +34,8 @@ from torch import nn
 
 from helpers import netron_view
 from helpers.netron_view import __main__ as command
-from helpers.netron_view import models, page, pictures
+from helpers.netron_view import limits, models, page, pictures
+from helpers.paths import ROOT
 
 LABELS = ["aeroplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
@@ -442,14 +444,109 @@ def test_a_pickle_is_never_run(tmp_path):
 def test_a_pickle_that_holds_itself_ends(tmp_path):
     knot = {}
     knot["again"] = knot
-    for _ in range(40):  # and one that doubles forty times
-        knot = {"left": knot, "right": knot}
     path = tmp_path / "knot.pth"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("knot/data.pkl", pickle.dumps(knot))
-        archive.writestr("knot/version", "3\n")
-    with pytest.raises(netron_view.ModelFileError, match="recursion"):
+    hostile.pth(pickle.dumps(knot))(path)
+    with pytest.raises(netron_view.ModelFileError, match=r"more than 100 in each other\. Use serve"):
         netron_view.show(path)
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """What ``show`` says to each hostile file, in a process that ends when it takes too much; "" where it ended."""
+    folder = tmp_path_factory.mktemp("hostile")
+    for name, write in hostile.FILES.items():
+        write(folder / name)
+    environment = {**os.environ, "PATH": str(folder), "CHROMIUM": ""}
+    found, left = {}, [str(folder / name) for name in hostile.FILES]
+    while left:
+        call = [sys.executable, "-c", hostile.READ, *left]
+        done = subprocess.run(call, env=environment, capture_output=True, text=True, cwd=ROOT)
+        told = {path: answer for path, answer in map(json.loads, done.stdout.splitlines())}
+        found |= told
+        left = left[len(told) :]
+        if left:
+            found[left.pop(0)] = f"the process ended: {done.returncode} {done.stderr[-300:]}"
+    return {Path(path).name: answer for path, answer in found.items()}
+
+
+@pytest.mark.parametrize("name", hostile.FILES)
+def test_a_small_file_cannot_ask_for_gigabytes_or_hours(name, answers):
+    if name in hostile.OPENED:
+        assert answers[name] == "opened"
+    else:
+        assert answers[name].startswith("refused: ") and name.partition(".")[0] in answers[name], answers[
+            name
+        ]
+        assert len(answers[name]) < 700
+
+
+def test_a_name_is_one_line_of_printable_text(tmp_path):
+    strange = "a\x1b[2J\u202e\n" + "b" * 5000
+    path = tmp_path / "names.onnx"
+    node = onnx.helper.make_node("Relu", ["x"], [strange], name=strange)
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [strange])
+    graph = onnx.helper.make_graph([node], "g", [value], [])
+    path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    (name,) = [layer.name for layer in models.read(path).graph.layers]
+    assert name.startswith("a\ufffd[2J\ufffd bbb") and len(name) == 200
+    text = netron_view.outline(path)
+    assert all(line.isprintable() for line in text.splitlines()) and len(text) < 1000
+
+
+def test_a_file_that_may_not_be_read_says_so(tmp_path, monkeypatch):
+    path = tmp_path / "secret.onnx"
+    path.write_bytes(b"x")
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda self: os.stat(os.devnull + "/x")
+    )  # root may read all files
+    with pytest.raises(netron_view.ModelFileError, match=r"secret.onnx cannot be read: Not a directory"):
+        netron_view.show(path)
+
+
+# --- A long graph
+
+
+def chain(length: int, folder: Path) -> Path:
+    nodes = [onnx.helper.make_node("Relu", [f"x{n}"], [f"x{n + 1}"]) for n in range(length)]
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("x0", f"x{length}")
+    ]
+    shapes = [
+        onnx.helper.make_tensor_value_info(f"x{n}", onnx.TensorProto.FLOAT, [1]) for n in range(1, length)
+    ]
+    graph = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], value_info=shapes)
+    path = folder / f"chain{length}.onnx"
+    onnx.save(onnx.helper.make_model(graph), path)
+    return path
+
+
+def test_a_long_graph_is_not_pictured_and_says_so(tmp_path, monkeypatch):
+    """It is decided before the Chromium starts, which would work for a minute."""
+    program = tmp_path / "chromium"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("CHROMIUM", str(program))
+    path = chain(500, tmp_path)
+    view = netron_view.show(path)
+    assert "A graph of 500 layers with 1,000 lines and weights is too long for a still picture" in view.html()
+    assert Elements(view.html()).named("pre")
+    with pytest.raises(
+        netron_view.PictureError, match=r"500 layers .* too long .* outline\(\) writes it as text"
+    ):
+        netron_view.picture(path)
+    assert not (tmp_path / "started").exists()
+    assert "too long" not in netron_view.show(chain(100, tmp_path)).html()
+    assert (tmp_path / "started").exists(), "a short one is drawn"
+
+
+def test_a_drawing_of_too_many_pixels_is_refused_in_our_words():
+    drawn = Image.new("1", (60_000, 4_000))
+    buffer = io.BytesIO()
+    drawn.save(buffer, "PNG")
+    with pytest.raises(
+        netron_view.PictureError, match=r"60,000 × 4,000 pixels, too many for a still picture"
+    ):
+        pictures._fold(buffer.getvalue())
 
 
 # --- What is refused
@@ -537,7 +634,7 @@ def test_the_weights_of_a_large_checkpoint_are_not_read(tmp_path):
 
 
 def test_a_graph_that_is_too_large_for_a_page_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "LARGEST_GRAPH", 10_000)
+    monkeypatch.setattr(limits, "LARGEST_GRAPH", 10_000)
     for name in ("new.onnx", "program.pt2"):
         with pytest.raises(netron_view.ModelFileError, match=r"too much for a page.*serve\(\)"):
             netron_view.show(model_files()[name])
@@ -626,7 +723,8 @@ def test_the_command_says_what_is_wrong_and_leaves_the_old_page(tmp_path, capsys
 
 
 def fetch(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever http_proxy says
+    with direct.open(url, timeout=180) as answer:
         return answer.read()
 
 

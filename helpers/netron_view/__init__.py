@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 from helpers.netron_view import models, page, pictures
+from helpers.netron_view.limits import plain, readable
 from helpers.netron_view.models import ModelFileError
 from helpers.netron_view.page import NetronFilesError
 from helpers.netron_view.pictures import PictureError
@@ -88,7 +89,8 @@ class GraphView:
             described=described,
             page=html.escape(page.build(model, self._options), quote=True),
             still=still,
-            caption=html.escape(_caption(model)),
+            instead="This is a still picture" if self._still else "This is the graph as text",
+            caption=html.escape(_caption(model, bool(self._still))),
         )
 
 
@@ -106,7 +108,7 @@ _OUTPUT = """<div class="{name}">
 </style></noscript>
 <iframe sandbox="allow-scripts" height="{height}" title="{described}" srcdoc="{page}"></iframe>
 {still}
-<p><small>{caption} <span class="still">This is a still picture: in Jupyter, run the cell or trust the notebook
+<p><small>{caption} <span class="still">{instead}: in Jupyter, run the cell or trust the notebook
 to zoom and click.</span></small></p>
 </div>"""
 
@@ -167,7 +169,7 @@ def picture(
         The PNG, at most 860 pixels wide.
 
     Raises:
-        PictureError: there is no Chromium, or it failed.
+        PictureError: there is no Chromium, it failed, or the graph is too long for a picture.
         FileNotFoundError, ModelFileError, NetronFilesError: as ``show``.
     """
     return pictures.draw(models.read(path), _options(attributes, names, horizontal))
@@ -210,7 +212,7 @@ def save_html(
         As ``show``; ``OSError`` if ``out`` cannot be written.
     """
     view = show(path, 600, attributes=attributes, names=names, horizontal=horizontal)
-    title = html.escape(Path(path).name)
+    title = html.escape(plain(Path(path).name))
     document = (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
         "<style>\nbody { margin: 0 8px; font-family: sans-serif }\n"
@@ -309,7 +311,7 @@ def _key(model: models.Model, options: dict) -> str:
 def _still(model: models.Model, options: dict) -> bytes | None:
     """The kept picture of this graph; else one drawn now; else None: without Chromium nothing is said."""
     kept = pictures.kept(_key(model, options))
-    if kept or pictures.browser() is None:
+    if kept or pictures.browser() is None or model.graph.parts > pictures.MOST_PARTS:
         return kept
     try:
         drawn = pictures.draw(model, options)
@@ -318,39 +320,43 @@ def _still(model: models.Model, options: dict) -> bytes | None:
     return drawn if len(drawn) <= pictures.LARGEST else None
 
 
-def _caption(model: models.Model) -> str:
-    return (
-        f"{model.identifier}: {len(model.graph.layers)} layers, drawn by Netron {page.netron_version()}. "
-        f"The weights are left out ({models.readable(model.left_out)} of {models.readable(model.size)}); "
+def _caption(model: models.Model, pictured: bool) -> str:
+    text = (
+        f"{plain(model.identifier)}: {len(model.graph.layers)} layers, drawn by Netron {page.netron_version()}. "
+        f"The weights are left out ({readable(model.left_out)} of {readable(model.size)}); "
         "names and shapes are all there."
     )
+    long = not pictured and model.graph.parts > pictures.MOST_PARTS
+    return f"{text} {pictures.too_long(model.graph)}" if long else text
 
 
 def _described(model: models.Model) -> str:
     """The graph in one sentence, for those who do not see the picture."""
     graph = model.graph
-    operators = [layer.operator for layer in graph.layers]
-    shown = ", ".join(operators[:40]) + (f" and {len(operators) - 40} more" if len(operators) > 40 else "")
     ends = [
-        f"{word} {', '.join(f'{name} {shape}'.strip() for name, shape in values)}"
+        f"{word} {_listed([f'{name} {shape}'.strip() for name, shape in values])}"
         for word, values in (("from", graph.inputs), ("to", graph.outputs))
         if values
     ]
-    return f"Graph of {model.identifier} {' '.join(ends)}: {shown}.".replace("  ", " ").replace(" :", ":")
+    operators = _listed([layer.operator for layer in graph.layers])
+    text = f"Graph of {plain(model.identifier)} {' '.join(ends)}: {operators}."
+    return text.replace("  ", " ").replace(" :", ":")
+
+
+def _listed(texts) -> str:
+    """The first forty."""
+    return ", ".join(texts[:40]) + (f" and {len(texts) - 40} more" if len(texts) > 40 else "")
 
 
 def _outline(model: models.Model) -> str:
     graph = model.graph
     rows = [("name", "operator", "output", "weights")]
     rows += [(name, "input", shape, "") for name, shape in graph.inputs]
-    rows += [(layer.name, layer.operator, layer.shape, ", ".join(layer.weights)) for layer in graph.layers]
+    rows += [(layer.name, layer.operator, layer.shape, _listed(layer.weights)) for layer in graph.layers]
     rows += [(name, "output", shape, "") for name, shape in graph.outputs]
-    rows = [
-        tuple(" ".join(cell.split()) for cell in row) for row in rows
-    ]  # a name with a line break stays on its line
     widths = [min(44, max(len(row[column]) for row in rows)) for column in range(3)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, (*widths, 0), strict=True)).rstrip()
         for row in rows
     ]
-    return f"{model.identifier} ({graph.kind})\n" + "\n".join(lines)
+    return f"{plain(model.identifier)} ({graph.kind})\n" + "\n".join(lines)

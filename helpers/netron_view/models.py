@@ -1,20 +1,23 @@
 """Read a model file for drawing: its graph, its names and its shapes, without its weights.
 
-Nothing in a file is run. A ``.pth`` is a pickle, and a pickle may hold any code:
-it is passed on unopened to Netron, which interprets it symbolically. What is read
-here from a pickle, for the outline, goes through ``_Symbols``, which never imports.
+Nothing in a file is run, and nothing that a file says of itself is believed: a sum of what
+is kept and a count of what is visited end the reading of one that explodes (``limits``). The
+weights of a protobuf file are left out before it is parsed (``wire``), and a ``.pth``, a pickle
+that may hold any code, is followed on paper only (``pickles``), as Netron does.
 """
 
 import dataclasses
 import hashlib
 import io
-import itertools
 import json
 import math
-import pickle
+import os
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from helpers.netron_view import inference, limits, pickles, wire
+from helpers.netron_view.limits import MOST_DIMENSIONS as MOST
+from helpers.netron_view.limits import plain, readable, shape
 from helpers.paths import shorten
 from helpers.quiet import coremltools
 
@@ -24,14 +27,19 @@ KEEP_VALUES = 8
 KEEP_BYTES = 8 * KEEP_VALUES
 """The same for formats whose tensors are files of bytes: eight int64."""
 
+LARGEST_GRAPH = limits.LARGEST_GRAPH
+
 LARGEST_READ = 600 * 2**20
-"""Bytes. ONNX and .mlmodel files are read whole, which takes about twice their size in memory."""
+"""Bytes. ONNX and .mlmodel files are read whole."""
 
-LARGEST_GRAPH = 24 * 2**20
-"""Bytes of what is left without the weights. A page with more would not open in a notebook."""
+MOST_LAYERS = 20_000
+"""Layers of a graph. Netron itself takes minutes for so many."""
 
-LARGEST_OUTLINE = 5000
-"""Layers that are read from a pickle for the outline."""
+LARGEST_DIRECTORY = 2 * 2**20
+"""Bytes of an archive's table of contents: 30,000 tensors."""
+
+LARGEST_MANIFEST = 2**20
+"""Bytes of the table of contents of an .mlpackage."""
 
 SUFFIXES = (".onnx", ".mlmodel", ".mlpackage", ".pt2", ".pth", ".pt")
 
@@ -61,6 +69,11 @@ class Graph:
     """Name and shape of each input of the model."""
     outputs: tuple[tuple[str, str], ...]
     layers: tuple[Layer, ...]
+
+    @property
+    def parts(self) -> int:
+        """How much there is to draw: the layers, and the lines and names that meet in them."""
+        return sum(1 + len(x.inputs) + len(x.outputs) + len(x.weights) for x in self.layers)
 
     def key(self) -> str:
         """Sixteen hex digits: the same for the same graph, however it was trained and named on disk."""
@@ -107,10 +120,12 @@ def read(path: str | Path) -> Model:
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, it has an answer for every text
         raise FileNotFoundError(
             f"There is no model at {shorten(path)}. Run the notebook that makes it, or check the path."
         )
+    if not (path.is_file() or path.is_dir()):
+        raise ModelFileError(f"{shorten(path)} is no file, but a pipe or a device. Give the path of a model.")
     if path.is_dir() and suffix != ".mlpackage":
         raise ModelFileError(
             f"{shorten(path)} is a folder, and not an .mlpackage. "
@@ -121,24 +136,47 @@ def read(path: str | Path) -> Model:
             f"{shorten(path)} does not end in one of {', '.join(SUFFIXES)}. "
             "For other formats use serve(), which opens the whole of Netron."
         )
-    if suffix == ".onnx":
-        model = _read_onnx(path)
-    elif suffix in (".mlmodel", ".mlpackage"):
-        model = _read_coreml(path)
-    else:
-        model = _read_torch(path)
-    left = sum(len(content) for content in model.files.values())
-    if left > LARGEST_GRAPH:
+    what, reader = READERS[suffix]
+    try:
+        model = reader(path)
+        return dataclasses.replace(model, graph=_readable(model.graph))
+    except (ModelFileError, ImportError):
+        raise
+    except limits.TooLargeError as error:
         raise ModelFileError(
-            f"{shorten(path)} still holds {readable(left)} without its weights, too much for a page in a notebook "
-            f"(the limit is {readable(LARGEST_GRAPH)}). Use serve(), which does not embed the model."
+            f"{shorten(path)} {error}. Use serve(), which does not embed the model."
+        ) from error
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or "there is not enough memory"
+        raise ModelFileError(
+            f"{shorten(path)} cannot be read: {reason}. Mend that, and try again."
+        ) from error
+    except Exception as error:  # zipfile, zlib, json and protobuf fail in many ways at what a stranger wrote
+        raise _damaged(path, what, str(error) or type(error).__name__) from error
+
+
+def _readable(graph: Graph) -> Graph:
+    """The graph with names that can be shown.
+
+    Raises:
+        TooLargeError: it has too many layers to be drawn anywhere.
+    """
+    if len(graph.layers) > MOST_LAYERS:
+        raise limits.TooLargeError(
+            f"has {len(graph.layers):,} layers, more than the {MOST_LAYERS:,} of a page"
         )
-    return model
 
+    def names(texts):
+        return tuple(map(plain, texts))
 
-def readable(size: int) -> str:
-    """A size in bytes as a reader wants it: ``"11.5 MB"`` or ``"3 kB"``."""
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+    layers = (
+        Layer(plain(x.name), plain(x.operator), names(x.inputs), names(x.outputs), x.shape, x.weights)
+        for x in graph.layers
+    )
+    inputs, outputs = (
+        tuple((plain(name), text) for name, text in ends) for ends in (graph.inputs, graph.outputs)
+    )
+    return Graph(graph.kind, inputs, outputs, tuple(layers))
 
 
 def _read_whole(path: Path, advice: str) -> bytes:
@@ -151,112 +189,99 @@ def _read_whole(path: Path, advice: str) -> bytes:
     return path.read_bytes()
 
 
-def _damaged(path: Path, what: str, error: Exception | str) -> ModelFileError:
+def _damaged(path: Path, what: str, reason: str) -> ModelFileError:
     return ModelFileError(
-        f"{shorten(path)} cannot be read as {what}: {error}. The file may be cut off or of another format. "
+        f"{shorten(path)} cannot be read as {what}: {plain(reason)}. The file may be cut off or of another format. "
         "Make it again, or download it again and compare its size."
     )
-
-
-def _shape(sizes) -> str:
-    return "×".join(str(size) for size in sizes)
-
-
-def _messages(message):
-    """A protobuf message and all the messages in it."""
-    yield message
-    for field, value in message.ListFields():
-        if field.message_type is None:
-            continue
-        if hasattr(value, "ListFields"):
-            inside = [value]
-        elif field.message_type.GetOptions().map_entry:
-            inside = [child for child in value.values() if hasattr(child, "ListFields")]
-        else:
-            inside = value
-        for child in inside:
-            yield from _messages(child)
 
 
 # --- ONNX
 
 
+class _OnnxRules:
+    """What stays of an ONNX file, and what is seen on the way. The numbers are those of the fields in onnx.proto."""
+
+    def __init__(self):
+        self.side_files = set()
+        self.operators = set()
+
+    def tensor(self, data, fields):
+        """A ``TensorProto`` without its values; name, type and shape stay, and so do a few values."""
+        dims = [
+            n for field in fields if field.number == 1 for n in wire.numbers(data, field, KEEP_VALUES + 1)
+        ]
+        external = [_entry(data, field) for field in fields if field.number == 13]
+        self.side_files.update(value for key, value in external if key == "location")
+        small = not external and len(dims) <= KEEP_VALUES and math.prod(dims) <= KEEP_VALUES
+        values = (
+            4,
+            5,
+            6,
+            7,
+            9,
+            10,
+            11,
+            13,
+            14,
+        )  # the numbers as bytes and in lists, and in which file they are
+        return [field for field in fields if small or field.number not in values]
+
+    def node(self, data, fields):
+        """A ``NodeProto`` without where in somebody's code it was exported: those are paths of a machine."""
+        texts = {field.number: data[field.content : field.end] for field in fields if field.number in (4, 7)}
+        operator, domain = (texts.get(number, b"").decode() for number in (4, 7))
+        self.operators.add((domain or "ai.onnx", operator))
+        return [
+            field
+            for field in fields
+            if not (field.number == 6 or (field.number == 9 and "stack_trace" in _entry(data, field)[0]))
+        ]
+
+
+def _entry(data: bytes, field: wire.Field) -> tuple[str, str]:
+    """Key and value of a ``StringStringEntryProto``; of one that is longer than any path or trace, nothing."""
+    import onnx
+
+    if field.end - field.content > 2**20:
+        return "", ""
+    entry = onnx.StringStringEntryProto.FromString(data[field.content : field.end])
+    return entry.key, entry.value
+
+
 def _read_onnx(path: Path) -> Model:
     import onnx
-    from google.protobuf.message import DecodeError
 
     data = _read_whole(path, "Export it with external_data=True, or use serve().")
     size = len(data)
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(data)
-    except DecodeError as error:
-        raise _damaged(path, "ONNX", error) from error
-    del data  # half of the memory
+    seen = _OnnxRules()
+    rules = {"onnx.TensorProto": seen.tensor, "onnx.NodeProto": seen.node}
+    data = wire.strip(data, onnx.ModelProto.DESCRIPTOR, rules, limits.Allowance())
+    model = onnx.ModelProto.FromString(data)
     if not model.graph.node:
         raise _damaged(path, "ONNX", "there is no graph in it")
-
+    for location in seen.side_files:
+        side_file = os.path.join(path.parent, PurePosixPath(location).name)
+        size += os.path.getsize(side_file) if os.path.isfile(side_file) else 0
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
-    operators = {}
-    side_files = set()
-    for message in _messages(model):
-        if isinstance(message, onnx.TensorProto):
-            side_files.update(entry.value for entry in message.external_data if entry.key == "location")
-            _strip_tensor(message)
-        elif isinstance(message, onnx.NodeProto):
-            domain = message.domain or "ai.onnx"
-            operators[(domain, message.op_type)] = opsets.get(domain, 0)
-            _strip_origin(message)
-    for location in side_files:
-        side_file = path.parent / PurePosixPath(location).name
-        size += side_file.stat().st_size if side_file.is_file() else 0
     return Model(
         identifier=path.name,
         format="onnx",
-        files={path.name: model.SerializeToString(deterministic=True)},
+        files={path.name: data},
         hollow={},
-        operators=operators,
+        operators={(domain, name): opsets.get(domain, 0) for domain, name in seen.operators},
         graph=_onnx_graph(model),
         size=size,
     )
 
 
-def _strip_origin(node) -> None:
-    """Take out where in somebody's code a node was exported: those are paths of the machine it ran on."""
-    node.ClearField("doc_string")
-    kept = [entry for entry in node.metadata_props if "stack_trace" not in entry.key]
-    del node.metadata_props[:]
-    node.metadata_props.extend(kept)
-
-
-def _strip_tensor(tensor) -> None:
-    """Take the values out of an ``onnx.TensorProto``; name, type and shape stay."""
-    external = len(tensor.external_data) > 0
-    if not external and math.prod(tensor.dims) <= KEEP_VALUES:
-        return
-    for field in (
-        "raw_data", "float_data", "int32_data", "int64_data", "uint64_data", "double_data", "string_data",
-        "external_data", "data_location",
-    ):  # fmt: skip
-        tensor.ClearField(field)
-
-
 def _onnx_graph(model) -> Graph:
-    import onnx
-
-    # A file need not say what shape each layer gives. Where it does not, the shapes are worked out here.
-    try:
-        inferred = onnx.shape_inference.infer_shapes(model)
-    except Exception:  # it is a convenience: whatever it stumbles over, the file's own shapes remain
-        inferred = model
-    graph = inferred.graph
-    shapes = {}
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        dims = value.type.tensor_type.shape.dim
-        shapes[value.name] = _shape(
-            dim.dim_param or (dim.dim_value if dim.HasField("dim_value") else "?") for dim in dims
-        )
-    weights = {tensor.name: _shape(tensor.dims) for tensor in graph.initializer}
+    graph = _with_shapes(model).graph
+    shapes = {
+        value.name: shape([_dimension(dim) for dim in value.type.tensor_type.shape.dim[: MOST + 1]])
+        for value in (*graph.input, *graph.output, *graph.value_info)
+    }
+    weights = {tensor.name: shape(tensor.dims) for tensor in graph.initializer}
     layers = [
         Layer(
             name=node.name,
@@ -277,6 +302,25 @@ def _onnx_graph(model) -> Graph:
     )
 
 
+def _with_shapes(model):
+    """A file need not say what shape each layer gives. Where it does not, the shapes are worked out here."""
+    said = {value.name for value in (*model.graph.output, *model.graph.value_info)}
+    silent = [
+        node for node in model.graph.node if node.op_type != "Constant" and not said.intersection(node.output)
+    ]
+    inferred = inference.infer(model.SerializeToString()) if silent else None
+    if inferred is None:
+        return model
+    try:
+        return type(model).FromString(wire.strip(inferred, model.DESCRIPTOR, {}, limits.Allowance()))
+    except ValueError:  # what came out is too large: the file's own shapes remain
+        return model
+
+
+def _dimension(dim) -> int | str:
+    return dim.dim_param or (dim.dim_value if dim.HasField("dim_value") else "?")
+
+
 # --- Core ML
 
 
@@ -285,64 +329,45 @@ def _read_coreml(path: Path) -> Model:
         data = _read_whole(
             path, "Save it as an .mlpackage, whose weights lie in a file of their own, or use serve()."
         )
-        spec = _coreml_spec(path, data)
-        return _coreml_model(path, spec, {path.name: _strip_coreml(spec, data)}, len(data))
-    manifest_file = path / "Manifest.json"
-    if not manifest_file.is_file():
+        return _coreml_model(path, path.name, data, {}, len(data))
+    manifest = path / "Manifest.json"
+    if not manifest.is_file():
         raise ModelFileError(
             f"{shorten(path)} holds no Manifest.json: it is no .mlpackage. Save the model again."
         )
-    try:
-        entries = json.loads(manifest_file.read_text(encoding="utf-8"))["itemInfoEntries"].values()
-        (inner,) = [entry["path"] for entry in entries if entry["path"].lower().endswith(".mlmodel")]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(manifest_file, "the manifest of an .mlpackage", repr(error)) from error
+    inner = _model_in(manifest)
     spec_file = path / "Data" / inner
     if not spec_file.resolve().is_relative_to(path.resolve()) or not spec_file.is_file():
         raise ModelFileError(
-            f"{shorten(path)} names a model at Data/{inner}, which is not in it. Save it again."
+            f"{shorten(path)} names a model at Data/{plain(inner)}, which is not in it. Save it again."
         )
-    data = _read_whole(spec_file, "Use serve().")
-    spec = _coreml_spec(path, data)
-    files = {"Manifest.json": manifest_file.read_bytes(), f"Data/{inner}": _strip_coreml(spec, data)}
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return _coreml_model(path, spec, files, size)
+    files = {"Manifest.json": manifest.read_bytes()}
+    return _coreml_model(path, f"Data/{inner}", _read_whole(spec_file, "Use serve()."), files, size)
 
 
-def _coreml_spec(path: Path, data: bytes):
-    from google.protobuf.message import DecodeError
-
-    spec = coremltools().proto.Model_pb2.Model()
+def _model_in(manifest: Path) -> str:
+    """The path of the model's specification in an ``.mlpackage``, from its table of contents."""
+    if manifest.stat().st_size > LARGEST_MANIFEST:
+        raise _damaged(manifest, "the manifest of an .mlpackage", "it is too long for one")
     try:
-        spec.ParseFromString(data)
-    except DecodeError as error:
-        raise _damaged(path, "Core ML", error) from error
-    if spec.WhichOneof("Type") is None:
-        raise _damaged(path, "Core ML", "there is no model in it")
-    return spec
+        entries = json.loads(manifest.read_text(encoding="utf-8"))["itemInfoEntries"].values()
+        (inner,) = [entry["path"] for entry in entries if entry["path"].lower().endswith(".mlmodel")]
+    except Exception as error:  # any text may stand there
+        raise _damaged(manifest, "the manifest of an .mlpackage", repr(error)) from error
+    return inner
 
 
-def _strip_coreml(spec, data: bytes) -> bytes:
-    """Take the weights out of the neural networks in ``spec``. One value of each stays, for its type."""
-    stripped = False
-    for message in _messages(spec):
-        if message.DESCRIPTOR.name != "WeightParams":
-            continue
-        for field, size in (("floatValue", 1), ("float16Value", 2), ("rawValue", 1), ("int8RawValue", 1)):
-            values = getattr(message, field)
-            if len(values) > KEEP_VALUES * size:
-                stripped = True
-                first = values[:size]
-                message.ClearField(field)
-                if field == "floatValue":
-                    message.floatValue.extend(first)
-                else:
-                    setattr(message, field, first)
-    return spec.SerializeToString(deterministic=True) if stripped else data
-
-
-def _coreml_model(path: Path, spec, files: dict[str, bytes], size: int) -> Model:
+def _coreml_model(path: Path, name: str, data: bytes, files: dict[str, bytes], size: int) -> Model:
+    """``data`` is the specification, ``name`` its name in the page, ``files`` what goes with it."""
+    specification = coremltools().proto.Model_pb2.Model
+    rules = {"CoreML.Specification.WeightParams": _first_weights}
+    allowance = limits.Allowance()
+    data = wire.strip(data, specification.DESCRIPTOR, rules, allowance)
+    spec = specification.FromString(data)
     kind = spec.WhichOneof("Type")
+    if kind is None:
+        raise _damaged(path, "Core ML", "there is no model in it")
     part = getattr(spec, kind)
     if kind == "mlProgram":
         layers = _program_layers(part)
@@ -354,7 +379,7 @@ def _coreml_model(path: Path, spec, files: dict[str, bytes], size: int) -> Model
     return Model(
         identifier=path.name,
         format="coreml",
-        files=files,
+        files={**files, name: data},
         hollow={},
         operators={prefix + layer.operator: 0 for layer in layers},
         graph=Graph(
@@ -368,12 +393,28 @@ def _coreml_model(path: Path, spec, files: dict[str, bytes], size: int) -> Model
     )
 
 
+WEIGHTS = {1: 4, 2: 2, 30: 1, 31: 1}
+"""Fields of a ``WeightParams`` with values, and the bytes that each value has."""
+
+
+def _first_weights(data, fields):
+    """Weights of a neural network. One value of each stays, for its type."""
+    seen = set()
+    for field in fields:
+        width = WEIGHTS.get(field.number)
+        if width is None or field.end - field.content <= KEEP_VALUES * width:
+            yield field
+        elif field.number not in seen:
+            yield wire.written(field.number, data[field.content : field.content + width])
+        seen.add(field.number)
+
+
 def _coreml_type(type_) -> str:
     kind = type_.WhichOneof("Type")
     if kind == "imageType":
         return f"image {type_.imageType.width}×{type_.imageType.height}"
     if kind == "multiArrayType":
-        return _shape(type_.multiArrayType.shape)
+        return shape(type_.multiArrayType.shape)
     return kind.removesuffix("Type") if kind else ""
 
 
@@ -387,23 +428,27 @@ def _network_layers(network) -> list[Layer]:
                 operator=operator,
                 inputs=tuple(layer.input),
                 outputs=tuple(layer.output),
-                shape=_shape(layer.outputTensor[0].dimValue) if layer.outputTensor else "",
+                shape=shape(layer.outputTensor[0].dimValue) if layer.outputTensor else "",
             )
         )
     return layers
 
 
+def _value_shape(value) -> str:
+    dimensions = value.type.tensorType.dimensions[: MOST + 1]
+    return shape([dim.constant.size if dim.HasField("constant") else "?" for dim in dimensions])
+
+
 def _program_layers(program) -> list[Layer]:
-    function = (
-        program.functions["main"] if "main" in program.functions else next(iter(program.functions.values()))
-    )
+    if not program.functions:
+        raise ValueError("there is no function in its program")
+    name = "main" if "main" in program.functions else min(program.functions)
+    function = program.functions[name]
     block = function.block_specializations[function.opset]
 
-    def shape(value) -> str:
-        dimensions = value.type.tensorType.dimensions
-        return _shape(dim.constant.size if dim.HasField("constant") else "?" for dim in dimensions)
-
-    constants = {op.outputs[0].name: shape(op.outputs[0]) for op in block.operations if op.type == "const"}
+    constants = {
+        op.outputs[0].name: _value_shape(op.outputs[0]) for op in block.operations if op.type == "const"
+    }
     layers = []
     for op in block.operations:
         if op.type == "const":
@@ -419,7 +464,7 @@ def _program_layers(program) -> list[Layer]:
                 operator=op.type,
                 inputs=tuple(name for name in names if name and name not in constants),
                 outputs=tuple(value.name for value in op.outputs),
-                shape=shape(op.outputs[0]) if op.outputs else "",
+                shape=_value_shape(op.outputs[0]) if op.outputs else "",
                 weights=tuple(constants[name] for name in names if "×" in constants.get(name, "")),
             )
         )
@@ -429,11 +474,20 @@ def _program_layers(program) -> list[Layer]:
 # --- PyTorch: archives of torch.export.save and torch.save
 
 
+class _Archive(io.FileIO):
+    """A file whose table of contents, which zipfile reads at once, is of no more than a checkpoint's length."""
+
+    def read(self, size=-1):
+        if size > LARGEST_DIRECTORY:
+            raise limits.TooLargeError(f"is an archive with a table of contents of {readable(size)}")
+        return super().read(size)
+
+
 def _read_torch(path: Path) -> Model:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _Archive(path) as file, zipfile.ZipFile(file) as archive:
             return _read_archive(path, archive)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except zipfile.BadZipFile as error:
         with path.open("rb") as file:
             old = file.read(14).endswith(b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19")
         if old:
@@ -441,7 +495,7 @@ def _read_torch(path: Path) -> Model:
                 f"{shorten(path)} has the format of PyTorch before 1.6, which is one long pickle. "
                 "Load it and save it again with torch.save, or use serve()."
             ) from error
-        raise _damaged(path, "an archive of torch.save or torch.export.save", error) from error
+        raise
 
 
 def _read_archive(path: Path, archive: zipfile.ZipFile) -> Model:
@@ -457,30 +511,22 @@ def _read_archive(path: Path, archive: zipfile.ZipFile) -> Model:
     elif "data.pkl" in inside:
         weights, dropped = ("data/",), (".data/serialization_id",)
     else:
-        raise _damaged(
-            path, "an archive of torch.save or torch.export.save", "it holds neither data.pkl nor a program"
-        )
+        raise ValueError("it holds neither data.pkl nor a program")
 
-    hollow = {}
-    kept = {}
+    hollow, kept = {}, {}
+    allowance = limits.Allowance()
     for name, info in inside.items():
         if name.startswith(dropped) and name != ".data/version":
             continue
         if name.startswith(weights) and not name.endswith(".json") and info.file_size > KEEP_BYTES:
             hollow[info.filename] = info.file_size
             kept[name] = b""
-            continue
-        if info.file_size > LARGEST_GRAPH:
-            raise ModelFileError(
-                f"{shorten(path)}: its record {name} has {readable(info.file_size)}, too much for a page. "
-                "Use serve()."
-            )
-        kept[name] = archive.read(info)
-
+        else:
+            kept[name] = _record(archive, info, allowance)
     if "archive_format" in inside:
-        graph, operators = _read_program(path, kept)
+        graph, operators = _read_program(path, kept, allowance)
     else:
-        graph, operators = _pickle_graph(path, kept)
+        graph, operators = _pickle_graph(kept, allowance)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as copy:
         for name, content in kept.items():
@@ -496,46 +542,53 @@ def _read_archive(path: Path, archive: zipfile.ZipFile) -> Model:
     )
 
 
-def _read_program(path: Path, records: dict[str, bytes]) -> tuple[Graph, dict]:
+def _record(archive: zipfile.ZipFile, info: zipfile.ZipInfo, allowance: limits.Allowance) -> bytes:
+    """A record of an archive. Deflate unpacks it bit by bit; other methods, all at once and a millionfold."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError("a record that is compressed in another way than torch.load reads")
+    parts = []
+    with archive.open(info) as record:
+        while part := record.read(2**16):
+            allowance.keep(len(part))
+            parts.append(part)
+    return b"".join(parts)
+
+
+def _read_program(path: Path, records: dict[str, bytes], allowance: limits.Allowance) -> tuple[Graph, dict]:
     """The graph of a ``.pt2``. The stack traces go, from the records too: they hold paths of a machine."""
     names = [name for name in records if name.startswith("models/") and name.endswith(".json")]
     if not names:
         raise _damaged(path, "a program of torch.export.save", "there is no graph in it")
-    try:
-        program = json.loads(records[names[0]])
-        graph = program["graph_module"]["graph"]
-        nodes = graph["nodes"]
-        for node in nodes:
-            node["metadata"].pop("stack_trace", None)
-        records[names[0]] = json.dumps(program).encode()
-        tensors = {
-            name: _shape(size.get("as_int", "?") for size in value["sizes"])
-            for name, value in graph["tensor_values"].items()
-        }
-        specs = program["graph_module"]["signature"]["input_specs"]
-        inputs = [spec["user_input"]["arg"]["as_tensor"]["name"] for spec in specs if "user_input" in spec]
-        outputs = [value["as_tensor"]["name"] for value in graph["outputs"]]
-        parameters = {value["as_tensor"]["name"] for value in graph["inputs"]} - set(inputs)
-        layers, operators = [], {}
-        for node in nodes:
-            read = [
-                value["arg"]["as_tensor"]["name"] for value in node["inputs"] if "as_tensor" in value["arg"]
-            ]
-            written = [value["as_tensor"]["name"] for value in node["outputs"] if "as_tensor" in value]
-            operator = node["target"].removeprefix("torch.ops.")
-            operators["::".join(operator.split(".")[:2])] = 0
-            layers.append(
-                Layer(
-                    name=node.get("name") or "",
-                    operator=operator,
-                    inputs=tuple(name for name in read if name not in parameters),
-                    outputs=tuple(written),
-                    shape=tensors.get(written[0], "") if written else "",
-                    weights=tuple(tensors[name] for name in read if name in parameters),
-                )
+    allowance.visit(sum(records[names[0]].count(mark) for mark in (b",", b"[", b"{")))
+    program = json.loads(records[names[0]])
+    graph = program["graph_module"]["graph"]
+    for node in graph["nodes"]:
+        node["metadata"].pop("stack_trace", None)
+    records[names[0]] = json.dumps(program).encode()
+    tensors = {
+        name: shape([size.get("as_int", "?") for size in value["sizes"][: MOST + 1]])
+        for name, value in graph["tensor_values"].items()
+    }
+    specs = program["graph_module"]["signature"]["input_specs"]
+    inputs = [spec["user_input"]["arg"]["as_tensor"]["name"] for spec in specs if "user_input" in spec]
+    outputs = [value["as_tensor"]["name"] for value in graph["outputs"]]
+    parameters = {value["as_tensor"]["name"] for value in graph["inputs"]} - set(inputs)
+    layers, operators = [], {}
+    for node in graph["nodes"]:
+        read = [value["arg"]["as_tensor"]["name"] for value in node["inputs"] if "as_tensor" in value["arg"]]
+        written = [value["as_tensor"]["name"] for value in node["outputs"] if "as_tensor" in value]
+        operator = node["target"].removeprefix("torch.ops.")
+        operators["::".join(operator.split(".")[:2])] = 0
+        layers.append(
+            Layer(
+                name=node.get("name") or "",
+                operator=operator,
+                inputs=tuple(name for name in read if name not in parameters),
+                outputs=tuple(written),
+                shape=tensors.get(written[0], "") if written else "",
+                weights=tuple(tensors[name] for name in read if name in parameters),
             )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path, "a program of torch.export.save", repr(error)) from error
+        )
     drawn = Graph(
         kind="PyTorch program",
         inputs=tuple((name, tensors.get(name, "")) for name in inputs),
@@ -545,124 +598,104 @@ def _read_program(path: Path, records: dict[str, bytes]) -> tuple[Graph, dict]:
     return drawn, operators
 
 
-class _Symbol:
-    """Stands for an object of some class. It remembers what the pickle says of it, and does nothing."""
-
-    def __new__(cls, *args, **kwargs):
-        symbol = super().__new__(cls)
-        symbol.args, symbol.members, symbol.state = args, {}, {}
-        return symbol
-
-    def __init__(self, *args, **kwargs):
-        pass
-
-    def __call__(self, *args, **kwargs):
-        return _Symbol(*args)
-
-    def __setitem__(self, name, value):
-        self.members[name] = value
-
-    def append(self, value):
-        pass
-
-    def extend(self, values):
-        pass
-
-    add = append
-    update = extend
-
-    def __setstate__(self, state):
-        self.state = state if isinstance(state, dict) else {}
-
-
-class _Symbols(pickle.Unpickler):
-    """Reads the structure of a pickle. ``find_class`` imports nothing: every class and every function in the
-    file becomes a new, empty class, so that nothing that the file names is ever called.
-    (See "Restricting Globals" in Python's documentation of pickle.)
-    """
-
-    def __init__(self, file, records):
-        super().__init__(file)
-        self.seen = {}
-        self.records = records
-
-    def find_class(self, module, name):
-        return self.seen.setdefault((module, name), type(name, (_Symbol,), {"__module__": module}))
-
-    def persistent_load(self, pid):
-        """A tensor's storage. One number of 64 bits is read, because Netron writes it into the node."""
-        _, kind, key, _, size = pid
-        record = self.records.get(f"data/{key}")
-        return (
-            int.from_bytes(record, "little", signed=True)
-            if size == 1 and kind.__name__ == "LongStorage" and record
-            else None
-        )
-
-
-def _pickle_graph(path: Path, records: dict[str, bytes]) -> tuple[Graph, dict]:
-    symbols = _Symbols(io.BytesIO(records["data.pkl"]), records)
-    try:
-        root = symbols.load()
-        whole = isinstance(root, _Symbol) and "_modules" in root.state
-        found = _module_layers("", root) if whole else _entry_layers(_members(root))
-        # A pickle may refer to itself, and a few bytes of it may stand for millions of layers.
-        layers = list(itertools.islice(found, LARGEST_OUTLINE))
-    except Exception as error:  # a pickle can fail in any way
-        raise _damaged(path, "a pickle of torch.save", repr(error)[:200]) from error
-    operators = {f"{module}.{name}": 0 for module, name in symbols.seen}
+def _pickle_graph(records: dict[str, bytes], allowance: limits.Allowance) -> tuple[Graph, dict]:
+    root, named = pickles.read(records["data.pkl"])
+    allowance.visit(pickles.count(root))
+    tensors = _Tensors(records)
+    whole = isinstance(root, pickles.Symbol) and "_modules" in (root.state or {})
+    layers = tensors.modules("", root) if whole else tensors.entries(_members(root))
     kind = "PyTorch model" if whole else "PyTorch state_dict"
+    operators = {f"{module}.{name}": 0 for module, name in named}
     return Graph(kind=kind, inputs=(), outputs=(), layers=tuple(layers)), operators
 
 
 def _members(value) -> dict:
     """What a pickled dict or OrderedDict holds; nothing for anything else."""
-    if isinstance(value, _Symbol):
-        return value.members
-    return value if isinstance(value, dict) else {}
+    members = value.members if isinstance(value, pickles.Symbol) else value
+    return members if isinstance(members, dict) else {}
 
 
-def _tensor_shape(value) -> str | None:
-    """The shape of a pickled tensor or parameter, or None for anything else."""
-    if not isinstance(value, _Symbol):
-        return None
-    name = type(value).__name__
-    if name.startswith("_rebuild_parameter") and value.args:
-        return _tensor_shape(value.args[0])
-    if name.startswith("_rebuild_tensor") and len(value.args) > 2:
-        number, _, sizes = value.args[:3]
+class _Tensors:
+    """The tensors of a pickle as layers. ``records`` of the archive hold their storages."""
+
+    def __init__(self, records: dict[str, bytes]):
+        self._records = records
+        self._entered = 0
+        self._barren = set()
+
+    def _enter(self, depth: int) -> None:
+        self._entered += 1
+        if depth > limits.MOST_DEPTH or self._entered > MOST_LAYERS:
+            raise limits.TooLargeError(
+                f"has more than {MOST_LAYERS:,} dicts or modules, or more than {limits.MOST_DEPTH} in each other"
+            )
+
+    def modules(self, name: str, module: pickles.Symbol, depth: int = 0):
+        """The modules of a pickled ``nn.Module`` that hold no others, in their order."""
+        self._enter(depth)
+        state = module.state or {}
+        children = _members(state.get("_modules"))
+        if not children:
+            stores = (_members(state.get(store)).values() for store in ("_parameters", "_buffers"))
+            held = (self._shape(value) for store in stores for value in store)
+            yield Layer(name=name, operator=module.name, weights=tuple(filter(None, held)))
+        for child_name, child in children.items():
+            if isinstance(child, pickles.Symbol) and isinstance(child_name, str):
+                yield from self.modules(plain(f"{name}.{child_name}".lstrip(".")), child, depth + 1)
+
+    def entries(self, all_members: dict, above: str = "", depth: int = 0):
+        """The entries of a state_dict, those of one module together, as Netron draws them; then dicts in it."""
+        self._enter(depth)
+        groups = {}
+        members = {name: value for name, value in all_members.items() if isinstance(name, str)}
+        for name, value in members.items():
+            shown = self._shape(value)
+            if shown is not None:
+                groups.setdefault(name.rpartition(".")[0], []).append(shown)
+        for name, shapes in groups.items():
+            yield Layer(name=plain(above + name), operator="weights", weights=tuple(shapes))
+        found = bool(groups)
+        for name, value in members.items():
+            inner = _members(value)
+            if inner and id(inner) not in self._barren:
+                for layer in self.entries(inner, f"{plain(above + name)}/", depth + 1):
+                    found = True
+                    yield layer
+        if not found:  # nor will it be at the end of another way to the same dict
+            self._barren.add(id(all_members))
+
+    def _shape(self, value) -> str | None:
+        """The shape of a pickled tensor or parameter, or None for anything else."""
+        for _ in range(2):
+            if not (isinstance(value, pickles.Symbol) and value.args):
+                return None
+            if not value.name.startswith("_rebuild_parameter"):
+                break
+            value = value.args[0]
+        if not value.name.startswith("_rebuild_tensor") or len(value.args) < 3:
+            return None
+        storage, _, sizes = value.args[:3]
         if not isinstance(sizes, tuple) or not all(isinstance(size, int) for size in sizes):
             return None
-        return _shape(sizes) or ("scalar" if number is None else f"= {number}")
-    return None
+        return shape(sizes) or self._scalar(storage)
+
+    def _scalar(self, storage) -> str:
+        """A tensor without dimensions. One number of 64 bits is read, because Netron writes it into the node."""
+        if isinstance(storage, pickles.Symbol) and len(storage.args or ()) == 5:
+            _, kind, key, _, size = storage.args
+            long = isinstance(kind, pickles.Symbol) and kind.name == "LongStorage"
+            record = self._records.get(f"data/{key}") if isinstance(key, str) else None
+            if long and size == 1 and record:
+                return f"= {int.from_bytes(record, 'little', signed=True)}"
+        return "scalar"
 
 
-def _module_layers(name: str, module: _Symbol):
-    """The modules of a pickled ``nn.Module`` that hold no others, in their order."""
-    children = _members(module.state.get("_modules"))
-    if not children:
-        held = [
-            _tensor_shape(value)
-            for store in ("_parameters", "_buffers")
-            for value in _members(module.state.get(store)).values()
-        ]
-        yield Layer(
-            name=name, operator=type(module).__name__, weights=tuple(shape for shape in held if shape)
-        )
-    for child_name, child in children.items():
-        if isinstance(child, _Symbol) and isinstance(child_name, str):
-            yield from _module_layers(f"{name}.{child_name}".lstrip("."), child)
-
-
-def _entry_layers(members: dict, above: str = ""):
-    """The entries of a state_dict, those of one module together, as Netron draws them; then dicts in it."""
-    groups = {}
-    members = {name: value for name, value in members.items() if isinstance(name, str)}
-    for name, value in members.items():
-        shape = _tensor_shape(value)
-        if shape is not None:
-            groups.setdefault(name.rpartition(".")[0], []).append(shape)
-    for name, shapes in groups.items():
-        yield Layer(name=above + name, operator="weights", weights=tuple(shapes))
-    for name, value in members.items():
-        yield from _entry_layers(_members(value), f"{above}{name}/")
+READERS = {
+    ".onnx": ("ONNX", _read_onnx),
+    ".mlmodel": ("Core ML", _read_coreml),
+    ".mlpackage": ("Core ML", _read_coreml),
+    ".pt2": ("an archive of torch.export.save", _read_torch),
+    ".pth": ("an archive of torch.save", _read_torch),
+    ".pt": ("an archive of torch.save", _read_torch),
+}
+"""For each ending what the file should be, and who reads it."""

@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 
 from helpers.netron_view import page
-from helpers.netron_view.models import Model
+from helpers.netron_view.models import Graph, Model
 from helpers.paths import replacing
 
 FOLDER = Path(__file__).resolve().parent / "still"
@@ -26,7 +26,14 @@ FOLDER = Path(__file__).resolve().parent / "still"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 LARGEST = 300_000
-"""Bytes. A larger picture, of some two hundred layers, does not go into a notebook: the outline does."""
+"""Bytes. A larger picture does not go into a notebook: the outline does."""
+
+MOST_PARTS = 1200
+"""Layers, lines and weights (``Graph.parts``) of a graph that is pictured: those of some 300 layers. That takes
+Chromium 8 seconds and gives about 270 kB; 600 layers take 12 and give 540 kB, too much for a notebook."""
+
+MOST_PIXELS = 80_000_000
+"""Pixels of Netron's export that are unpacked: 240 MB of memory."""
 
 ARGUMENTS = (
     "--headless",
@@ -37,12 +44,13 @@ ARGUMENTS = (
     "--disable-sync",
     "--hide-scrollbars",
     "--no-first-run",
+    "--no-proxy-server",  # the page is on this machine
     "--window-size=1200,900",
     "--blink-settings=preferredColorScheme=1",  # light, whatever the desktop likes
 )
 
-TIMEOUT = 60
-"""Seconds that a browser may take for one picture."""
+TIMEOUT = 180
+"""Seconds to wait for one picture, on however busy a machine. Alone it takes two to eight."""
 
 EXPORTED, SHOWN = 2.0, 1.5
 """Pixels for one unit of Netron's drawing, whose text is 11 units high: in its export, and in the picture."""
@@ -64,12 +72,15 @@ def browser() -> str | None:
 def draw(model: Model, options: dict | None = None) -> bytes:
     """Draw a model's graph as a PNG, a tall graph folded into columns.
 
-    Takes two to four seconds. The page is handed to the browser on the loopback
+    Takes two to eight seconds. The page is handed to the browser on the loopback
     address, on a port that is open for this one picture only.
 
     Raises:
-        PictureError: no Chromium was found, it failed, or Netron could not draw the file.
+        PictureError: the graph is too long, no Chromium was found, it failed, or Netron could not
+            draw the file.
     """
+    if model.graph.parts > MOST_PARTS:
+        raise PictureError(too_long(model.graph))
     program = browser()
     if program is None:
         raise PictureError(
@@ -78,6 +89,14 @@ def draw(model: Model, options: dict | None = None) -> bytes:
         )
     drawn = _export(program, page.build(model, options, picture=True).encode())
     return _fold(drawn)
+
+
+def too_long(graph: Graph) -> str:
+    """Why there is no picture of this graph."""
+    return (
+        f"A graph of {len(graph.layers):,} layers with {graph.parts - len(graph.layers):,} lines and weights is too "
+        "long for a still picture: show() and save_html() draw it in the browser, outline() writes it as text."
+    )
 
 
 def _export(program: str, text: bytes) -> bytes:
@@ -146,9 +165,12 @@ def _fold(png: bytes) -> bytes:
     import numpy as np
     from PIL import Image
 
+    width, height = size(png)
+    if width * height > MOST_PIXELS:
+        raise PictureError(f"The drawing has {width:,} × {height:,} pixels, too many for a still picture.")
     try:
         drawn = Image.open(io.BytesIO(png)).convert("RGB")
-    except (Image.DecompressionBombError, OSError) as error:
+    except OSError as error:
         raise PictureError(f"The picture of the graph cannot be read: {error}.") from error
     factor = SHOWN / EXPORTED
     smaller = (round(drawn.width * factor), round(drawn.height * factor))

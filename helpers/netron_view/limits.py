@@ -1,0 +1,69 @@
+"""How much of a file is read for a drawing, and how much of its text is shown.
+
+A file of a hundred bytes may ask for gigabytes and for years: it says so with a large number, by
+unpacking to more than it is, or by naming one part of itself again and again. So no reader of this
+package trusts a number in a file. It keeps a sum of the bytes it holds and a count of what it visits.
+"""
+
+LARGEST_GRAPH = 24 * 2**20
+"""Bytes of what is left without the weights. A page with more would not open in a notebook."""
+
+MOST_VISITS = 1_000_000
+"""Parts of a file (fields, records, steps of a pickle) that are looked at. ResNet-152 has 25,000."""
+
+MOST_DEPTH = 100
+"""Messages in each other, as protobuf itself has it; dicts and modules in each other."""
+
+MOST_DIMENSIONS = 8
+"""Dimensions of a shape that are shown. A longer one ends in ``…``."""
+
+LONGEST_NAME = 200
+"""Characters of a name that are shown."""
+
+
+class TooLargeError(ValueError):
+    """There is more in the file than can be drawn. The message continues after the file's name."""
+
+
+class Allowance:
+    """What may still be kept and visited of one file.
+
+    Raises:
+        TooLargeError: from both methods, as soon as there is nothing left.
+    """
+
+    def __init__(self):
+        self._bytes = LARGEST_GRAPH
+        self._visits = MOST_VISITS
+
+    def keep(self, size: int) -> None:
+        self._bytes -= size
+        if self._bytes < 0:
+            raise TooLargeError(
+                f"still holds more than {readable(LARGEST_GRAPH)} without its weights, too much for a page in a "
+                "notebook"
+            )
+
+    def visit(self, count: int = 1) -> None:
+        self._visits -= count
+        if self._visits < 0:
+            raise TooLargeError(f"has more than {MOST_VISITS:,} parts, too many for a page in a notebook")
+
+
+def readable(size: int) -> str:
+    """A size in bytes as a reader wants it: ``"11.5 MB"`` or ``"3 kB"``."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
+
+def plain(text, longest: int = LONGEST_NAME) -> str:
+    """A name from a file as one line of printable text, cut where it is too long to be read."""
+    text = text if isinstance(text, str) else str(text)
+    shown = "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text[: longest + 1])
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def shape(sizes) -> str:
+    """A shape as text, e.g. ``"1×64×16×16"``. A size may be a number or a name."""
+    sizes = sizes[: MOST_DIMENSIONS + 1]
+    shown = [plain(size, 24) for size in sizes[:MOST_DIMENSIONS]]
+    return "×".join([*shown, "…"] if len(sizes) > MOST_DIMENSIONS else shown)
