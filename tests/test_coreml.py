@@ -486,7 +486,7 @@ def test_a_compression_that_does_nothing_or_too_much_is_refused(files, monkeypat
     with monkeypatch.context() as strict:
         strict.setitem(compression.LIMITS, "int8", 1e-6)
         with pytest.raises(
-            ValueError, match="too much for this network: its output 'classLabelProbs'.* the model has"
+            ValueError, match=r"too much for this network: its output 'classLabelProbs'.* the model has"
         ):
             coreml.compress(files["13"], "int8")
     other = coreml.compress(files["13"], "palette4", verify=False)
