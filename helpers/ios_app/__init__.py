@@ -59,16 +59,21 @@ def write_app(
 
     Raises:
         FileNotFoundError: there is no such model, or the folder above ``folder`` does not exist.
-        ValueError: the model has no image input, no labels or other names; a label, the threshold, the
-            folder's name or the identifier cannot be used.
+        ValueError: the model has no image input, no labels or other names, or its answers are no
+            probabilities; a label, the threshold, ``chinese``, the folder's name or the identifier cannot
+            be used.
         FileExistsError: the folder holds something that would be replaced.
     """
     folder = Path(folder)
     bundle_identifier = bundle_identifier or f"com.example.{folder.name}"
     _check_names(folder.name, bundle_identifier)
     loaded, files = read_model(model)
-    if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
         raise ValueError(f"threshold={threshold!r} is a probability: a number from 0 to 1.")
+    if not isinstance(chinese, dict) or not all(isinstance(word, str) for word in chinese.values()):
+        raise ValueError(
+            "chinese= is a dict, label → text, e.g. {'cat': '猫'}. A label that is not in it stays as it is."
+        )
     threshold = round(float(threshold), 6)
 
     app, tests = folder.name, f"{folder.name}Tests"

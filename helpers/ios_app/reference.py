@@ -11,6 +11,8 @@ import json
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from helpers.coreml.agreement import check_probabilities
+from helpers.coreml.files import last_operator
 from helpers.data import CLASSES
 from helpers.drawings import draw
 
@@ -32,6 +34,9 @@ def reference_files(model, threshold: float) -> dict[str, bytes]:
 
     Returns:
         Name → content: thirteen PNG files and ``reference.json``.
+
+    Raises:
+        ValueError: the model's answers are no probabilities.
     """
     (picture_input,) = model.inputs.values()
     rng = np.random.default_rng(SEED)
@@ -39,9 +44,12 @@ def reference_files(model, threshold: float) -> dict[str, bytes]:
     box = (0, 0, picture_input.width, picture_input.height)
     upright = {name: draw(label, rng, side).crop(box) for label, name in enumerate(CLASSES)}
     batch = np.stack([np.asarray(picture).transpose(2, 0, 1) for picture in upright.values()])
+    rows = model.probs(batch)
+    operator, each = last_operator(model.path)
+    check_probabilities(rows, operator, each=each)
     answers = [
         {label: round(value, 6) for label, value in zip(model.labels, row, strict=True)}
-        for row in model.probs(batch).tolist()
+        for row in rows.tolist()
     ]
 
     files, examples = {}, []
