@@ -5,6 +5,7 @@ import platform
 from importlib.metadata import version
 
 from helpers import paths
+from helpers.environment import alone
 from helpers.mode import mode
 
 MEANING = {
@@ -105,13 +106,22 @@ def record(**measured) -> None:
             "chapter.record() does not know the notebook: run its first cell, chapter.begin(…)."
         )
     path = paths.artifact(f"results/{_current}.json")
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    kept |= {"mode": mode()} | measured
-    with paths.replacing(path) as temporary:
-        temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+    with alone(path.parent):  # the notebook may be open twice
+        kept = _recorded(path) | {"mode": mode()} | measured
+        with paths.replacing(path) as temporary:
+            temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
 
 
 def results() -> dict[str, dict]:
     """Everything recorded so far: notebook → what it measured."""
     folder = paths.artifacts_dir() / "results"
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    return {path.stem: _recorded(path) for path in sorted(folder.glob("*.json"))}
+
+
+def _recorded(path) -> dict:
+    """What a notebook recorded; nothing where it has not, or where the file is damaged: it is made again."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -79,7 +79,7 @@ def test_saving_keeps_outputs_and_two_builds_are_the_same(folder):
 def test_measuring_one_notebook_keeps_what_the_others_measured(folder, monkeypatch):
     measured = paths.artifact("measured.json")
     monkeypatch.setattr(chapter, "MEASURED", measured)
-    monkeypatch.setattr(run.readme, "update", lambda: None)
+    monkeypatch.setattr("helpers.readme.update", lambda: None)
     old = {
         "seconds": {"00_hello": 5.0, "01_result": 7.0},
         "files": {"a.pth": 1},
