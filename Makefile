@@ -22,8 +22,8 @@ run: ## run every notebook in order (MODE=quick, full or smoke)
 lab: setup ## open JupyterLab at the first notebook
 	@CHAPTER_MODE='$(MODE)' $(IN_VENV)python -m jupyterlab notebooks/00_start_here.ipynb
 
-test: setup ## run all tests, the notebooks among them
-	@OMP_NUM_THREADS=1 $(IN_VENV)python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -p tests.scratch --nbval-lax --nbval-current-env --nbval-cell-timeout 180
+test: setup ## run all tests, the notebooks among them (TESTS=tests/test_model.py: some)
+	@OMP_NUM_THREADS=1 $(IN_VENV)python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -p tests.scratch --nbval-lax --nbval-current-env --nbval-cell-timeout 180 $(TESTS)
 
 proof: setup ## prove at length what `make test` samples, and write the tables in helpers/measured
 	@OMP_NUM_THREADS=1 $(IN_VENV)python -m tests.proof

@@ -1,11 +1,32 @@
-"""What every test of ``helpers`` gets: a scratch artifacts folder, and no mode from outside."""
+"""What every test of ``helpers`` gets: a scratch artifacts folder, and no mode or proxy from outside."""
 
+import functools
+import os
+import re
 import signal
 
 import pytest
 
 # A script's background process ignores Ctrl-C, and so would everything here that is to be interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The servers of the tests are on this machine: no proxy leads there.
+for name in ("no_proxy", "NO_PROXY"):
+    os.environ[name] = "127.0.0.1,localhost"
+
+
+@functools.cache
+def computes(path) -> bool:
+    return (
+        re.search(r"\b(torch|onnxruntime|helpers\.training)\b", path.read_text(encoding="utf-8")) is not None
+    )
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of every file that computes: another processor may add in another order."""
+    for item in items:
+        if item.path.suffix == ".py" and computes(item.path):
+            item.add_marker("processor")
 
 
 @pytest.fixture(autouse=True)
