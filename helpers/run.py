@@ -421,8 +421,13 @@ def main(arguments=None) -> int:
         return 2 if isinstance(error, ValueError) else 1
 
 
-if __name__ == "__main__":
+def answering(arguments=None) -> int:
+    """``main``, ended by Ctrl-C with one sentence."""
     answer_interrupts(interruption)
-    code = main()
+    code = main(arguments)
     answer_interrupts(signal.SIG_IGN)  # all is done
-    sys.exit(code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(answering())
