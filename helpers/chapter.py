@@ -5,7 +5,6 @@ import platform
 from importlib.metadata import version
 
 from helpers import paths
-from helpers.environment import alone
 from helpers.mode import mode
 
 MEANING = {
@@ -29,7 +28,8 @@ NOTEBOOKS = {
 MEASURED = paths.MEASURED / "notebooks.json"
 """What the saved notebooks measured, mode by mode; ``make notebooks`` writes it."""
 
-_current = None
+_current, _recorded = None, {}
+"""The notebook that runs, and what it has recorded. It is not read back: another run may be writing there."""
 
 
 def begin(notebook: str, *packages: str) -> None:
@@ -48,6 +48,8 @@ def begin(notebook: str, *packages: str) -> None:
     if notebook not in NOTEBOOKS:
         raise ValueError(f"There is no notebook {notebook!r}. They are {', '.join(NOTEBOOKS)}.")
     _current = notebook
+    _recorded.clear()
+    paths.remove_leftovers(paths.artifacts_dir(), below=True)
     versions = [f"Python {platform.python_version()}"] + [f"{name} {version(name)}" for name in packages]
     print(f"mode      {mode()} ({MEANING[mode()]})")
     print(f"device    {describe_device()}")
@@ -96,7 +98,8 @@ def record(**measured) -> None:
     """Keep what this notebook measured, for the table at the end of ``make run``.
 
     Args:
-        measured: numbers and short texts, e.g. ``test_accuracy=0.81``. A later call adds to it.
+        measured: numbers and short texts, e.g. ``test_accuracy=0.81``. A later call adds to it; ``begin``
+            starts afresh.
 
     Raises:
         RuntimeError: ``begin`` has not been called.
@@ -105,20 +108,18 @@ def record(**measured) -> None:
         raise RuntimeError(
             "chapter.record() does not know the notebook: run its first cell, chapter.begin(…)."
         )
-    path = paths.artifact(f"results/{_current}.json")
-    with alone(path.parent):  # the notebook may be open twice
-        kept = _recorded(path) | {"mode": mode()} | measured
-        with paths.replacing(path) as temporary:
-            temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+    _recorded.update({"mode": mode()} | measured)
+    with paths.replacing(paths.artifact(f"results/{_current}.json")) as temporary:
+        temporary.write_text(json.dumps(_recorded, indent=1), encoding="utf-8")
 
 
 def results() -> dict[str, dict]:
     """Everything recorded so far: notebook → what it measured."""
     folder = paths.artifacts_dir() / "results"
-    return {path.stem: _recorded(path) for path in sorted(folder.glob("*.json"))}
+    return {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
 
 
-def _recorded(path) -> dict:
+def _read(path) -> dict:
     """What a notebook recorded; nothing where it has not, or where the file is damaged: it is made again."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -49,7 +49,7 @@ def save_weights(model: nn.Module, path) -> None:
     Raises:
         OSError: the file cannot be written; an older one is then still whole.
     """
-    with paths.replacing(path) as temporary:
+    with paths.replacing(path, _size(model)) as temporary:
         torch.save(model.state_dict(), temporary)
 
 
@@ -90,8 +90,13 @@ def save_model(model: nn.Module, path) -> None:
     Raises:
         OSError: the file cannot be written; an older one is then still whole.
     """
-    with paths.replacing(path) as temporary:
+    with paths.replacing(path, _size(model)) as temporary:
         torch.save(model, temporary)
+
+
+def _size(model: nn.Module) -> int:
+    """The bytes of a model's tensors, which is nearly all that a file of it holds."""
+    return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
 
 
 def load_model(path, allowed=()) -> nn.Module:

@@ -13,12 +13,11 @@ Tiny Images", 2009, https://www.cs.toronto.edu/~kriz/cifar.html.
 import contextlib
 import hashlib
 import http.client
+import io
 import os
 import queue
-import shutil
 import ssl
 import tarfile
-import tempfile
 import threading
 import time
 import urllib.error
@@ -26,14 +25,14 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import numpy as np
 import torch
 
 from helpers.drawings import make_drawings
 from helpers.mode import mode
-from helpers.paths import ROOT, data_dir, replacing, shorten
+from helpers.paths import ROOT, data_dir, printable, remove_leftovers, replacing, replacing_folder, shorten
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """The class names; a label is a place in this list."""
@@ -47,7 +46,10 @@ MIRRORS = (
 """Where the same archive lies, byte for byte. The author's own server is last because it has become slow."""
 
 FOLDER = "cifar-10-batches-py"
+ARCHIVE = "cifar-10-python.tar.gz"
 ARCHIVE_BYTES = 170_498_071
+NEEDED_BYTES = 360_000_000
+"""The archive and the files in it, which lie side by side for a moment."""
 
 FRESH_FILES = {
     "cifar10.1_v6_data.npy": "24349cc5f3fb59648d75cd8015b5a184b1f5c250",
@@ -68,9 +70,6 @@ ANSWER_SECONDS = 10.0
 SILENCE_SECONDS = 20.0
 SLOW_WINDOW_SECONDS = 20.0
 SLOWEST_BYTES_PER_SECOND = 200_000
-
-TEMPORARY = ".cifar-10-download-"
-ABANDONED_SECONDS = 3600.0
 
 
 @dataclass(repr=False)
@@ -128,6 +127,7 @@ def load_cifar10(drawings: bool | None = None) -> CIFAR10:
         ValueError: ``CIFAR10_MIRROR`` is not an http(s) address.
         OSError: a download cannot be written to ``data/``: no space or no permission.
     """
+    remove_leftovers(data_dir())
     if drawings is None:
         drawings = mode() == "smoke"
     if drawings:
@@ -161,16 +161,20 @@ def load_cifar10_1(download: bool = False) -> tuple[torch.Tensor, torch.Tensor] 
     Raises:
         OSError: a download cannot be written to ``data/``: no space or no permission.
     """
-    places = [data_dir()]
-    if named := os.environ.get("CIFAR10_ROOT"):
-        places.insert(0, Path(named).expanduser())
-    for root in places:
-        found = [root / name for name in FRESH_FILES]
-        if all(os.path.exists(path) for path in found):
-            if all(_git_hash(path.read_bytes()) == FRESH_FILES[path.name] for path in found):
-                print(f"CIFAR-10.1: 2,000 fresh test images, read from {_place(root)}.")
-                return _read_fresh(root)
-            print(f"CIFAR-10.1 in {_place(root)} is damaged: its hash is wrong. Looking further.")
+    remove_leftovers(data_dir())
+    for name, root in _places():
+        found = [root / file for file in FRESH_FILES]
+        if not all(map(os.path.exists, found)):
+            continue
+        try:
+            contents = [_read_whole(path, FRESH_MOST_BYTES) for path in found]
+        except OSError as error:
+            print(f"CIFAR-10.1 in {name} cannot be read ({error.strerror or error}). Looking further.")
+            continue
+        if list(map(_git_hash, contents)) == list(FRESH_FILES.values()):
+            print(f"CIFAR-10.1: 2,000 fresh test images, read from {name}.")
+            return _fresh(contents)
+        print(f"CIFAR-10.1 in {name} is damaged: its hash is wrong. Looking further.")
     if not download:
         print(
             "CIFAR-10.1 is not here. load_cifar10_1(download=True) fetches it (6 MB); or copy "
@@ -179,22 +183,21 @@ def load_cifar10_1(download: bool = False) -> tuple[torch.Tensor, torch.Tensor] 
         return None
     host = urlsplit(FRESH_SOURCE).hostname
     try:
-        contents = {name: _fetch_fresh(name) for name in FRESH_FILES}
+        contents = [_fetch_fresh(name) for name in FRESH_FILES]
     except _SourceFailed as failure:
-        print(f"{host} {failure}. CIFAR-10.1 is left out; try again later, or copy its files into data/.")
+        print(
+            f"{host} {printable(str(failure))}. CIFAR-10.1 is left out; try again later, or copy its files into data/."
+        )
         return None
     try:
         data_dir().mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            with replacing(data_dir() / name) as temporary:
+        for name, content in zip(FRESH_FILES, contents, strict=True):
+            with replacing(data_dir() / name, len(content)) as temporary:
                 temporary.write_bytes(content)
     except OSError as error:
-        raise OSError(
-            f"Cannot keep CIFAR-10.1 in the folder {_name(data_dir())} ({error.strerror or error}): make it "
-            "writable, or set CHAPTER_DATA to another folder, then run this again."
-        ) from error
+        raise _cannot_keep("CIFAR-10.1", data_dir(), sum(map(len, contents)), error) from error
     print(f"CIFAR-10.1: 2,000 fresh test images, downloaded from {host} into {_name(data_dir())}.")
-    return _read_fresh(data_dir())
+    return _fresh(contents)
 
 
 def _fetch_fresh(name: str) -> bytes:
@@ -210,14 +213,21 @@ def _git_hash(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-def _read_fresh(root: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    images, labels = (torch.from_numpy(np.load(root / name, allow_pickle=False)) for name in FRESH_FILES)
+def _read_whole(path: Path, most: int) -> bytes:
+    """A file's content, or nothing where it is too long, or is no file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not os.path.isfile(path) or os.path.getsize(path) > most:
+        return b""
+    return path.read_bytes()
+
+
+def _fresh(contents: list[bytes]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The tensors of CIFAR-10.1 from its two files, whose hashes are right."""
+    images, labels = (torch.from_numpy(np.load(io.BytesIO(file), allow_pickle=False)) for file in contents)
     return images.permute(0, 3, 1, 2).contiguous(), labels.long()
-
-
-def _place(root: Path) -> str:
-    """A folder that was searched, as it may stand in a saved notebook."""
-    return _name(root) if root == data_dir() else "CIFAR10_ROOT"
 
 
 def _drawings() -> CIFAR10:
@@ -233,21 +243,24 @@ class _Damaged(Exception):
     """The batches in a folder are not CIFAR-10's."""
 
 
+def _places() -> list[tuple[str, Path]]:
+    """The folders to look in, each with its name as it may stand in a saved notebook."""
+    places = [(_name(data_dir()), data_dir())]
+    if named := os.environ.get("CIFAR10_ROOT"):
+        root = Path(os.path.expanduser(named)).absolute()
+        # The folder of the batches itself is an easy slip: its parent is meant.
+        places.insert(0, ("CIFAR10_ROOT", root.parent if root.name == FOLDER else root))
+    return places
+
+
 def _look_in_folders() -> CIFAR10 | None:
     """The data of the first folder that holds it undamaged."""
-    places = [(_name(data_dir()), data_dir())]
-    # os.path.exists, here and below: Path.exists raises when a folder above may not be entered.
-    if named := os.environ.get("CIFAR10_ROOT"):
-        root = Path(named).expanduser()
-        # The folder of the batches itself is an easy slip: its parent is meant.
-        root = root.parent if root.name == FOLDER else root
-        places.insert(0, ("CIFAR10_ROOT", root))
+    for name, root in _places():
+        # Path.exists raises when a folder above may not be entered.
         if not os.path.exists(root / FOLDER):
-            print(
-                f"CIFAR10_ROOT is set to {shorten(named)}, but there is no {FOLDER} in it. Looking further."
-            )
-    for name, root in places:
-        if not os.path.exists(root / FOLDER):
+            if name == "CIFAR10_ROOT":
+                named = shorten(os.environ[name])
+                print(f"{name} is set to {named}, but there is no {FOLDER} in it. Looking further.")
             continue
         try:
             data = _read(root)
@@ -269,12 +282,16 @@ def _read(root: Path) -> CIFAR10:
         _Damaged: a file is missing or its MD5 is wrong. Nothing is unpickled before that check.
         OSError: a file cannot be read.
     """
-    import torchvision  # takes seconds, and drawings do not need it
+    from torchvision.datasets import CIFAR10 as Files  # takes seconds, and drawings do not need it
 
+    names = [name for name, _ in Files.train_list + Files.test_list] + [Files.meta["filename"]]
+    files = [root / FOLDER / name for name in names]
+    if any(os.path.isfile(file) and os.path.getsize(file) > ARCHIVE_BYTES for file in files):
+        raise _Damaged("a file is too long to compute its checksum")
     tensors = []
     for train in (True, False):
         try:
-            part = torchvision.datasets.CIFAR10(root, train=train)
+            part = Files(root, train=train)
         except RuntimeError as error:
             raise _Damaged(str(error)) from error
         # torchvision gives N×32×32×3; the batches, and the networks, have the channels first.
@@ -297,8 +314,9 @@ class _SourceFailed(Exception):
 def _download(root: Path) -> CIFAR10 | None:
     """The data set from the first source that gives it whole, kept below ``root``.
 
-    Everything happens in a temporary folder inside ``root``, which is removed
-    however this ends, and only checked data is moved into place.
+    Everything happens in a hidden folder inside ``root``, which is removed however
+    this ends, and only checked data is moved into place. Another notebook may be
+    doing the same: what is there at the end is whole.
 
     Returns:
         The data set, or None when no source gave it.
@@ -311,28 +329,33 @@ def _download(root: Path) -> CIFAR10 | None:
     existed = os.path.exists(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(root)
         for url in sources:
-            host = urlsplit(url).hostname
-            with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=root) as temporary:
-                try:
-                    data = _fetch_and_check(url, Path(temporary))
-                except _SourceFailed as failure:
-                    print(f"{host} {failure}.")
-                    continue
-                _put_in_place(Path(temporary), root)
+            host = printable(urlsplit(url).hostname)
+            try:
+                with replacing_folder(root / FOLDER, NEEDED_BYTES) as fresh:
+                    data = _fetch_and_check(url, fresh.parent)
+            except _SourceFailed as failure:
+                print(f"{host} {printable(str(failure))}.")
+                continue
             print(f"{data}, downloaded from {host} into {_name(root)}.")
             return data
     except OSError as error:
-        raise OSError(
-            f"Cannot keep CIFAR-10 in the folder {_name(root)} ({error.strerror or error}): make it writable "
-            "with 360 MB free, or set CHAPTER_DATA to another folder, then run this again."
-        ) from error
+        raise _cannot_keep("CIFAR-10", root, NEEDED_BYTES, error) from error
     finally:
         if not existed:
             with contextlib.suppress(OSError):  # it is not empty, or was never made
                 root.rmdir()
     return None
+
+
+def _cannot_keep(what: str, root: Path, size: int, error: OSError) -> OSError:
+    cause = os.strerror(error.errno) if error.errno else error
+    named = OSError(
+        f"Cannot keep {what} in the folder {_name(root)} ({cause}): make it writable with {size / 1e6:.0f} MB "
+        "free, or set CHAPTER_DATA to another folder, then run this again."
+    )
+    named.errno = error.errno
+    return named
 
 
 def _sources() -> list[str]:
@@ -350,6 +373,9 @@ def _sources() -> list[str]:
             f"CIFAR10_MIRROR is {own!r}, which is not a web address. Set it to the http:// or https:// "
             "address of a copy of cifar-10-python.tar.gz, or remove it."
         )
+    # A server or a folder on it: the archive lies there under its own name.
+    if address.path.endswith("/") or not address.path:
+        own = urljoin(own, f"{address.path or '/'}{ARCHIVE}")
     return [own, *MIRRORS]
 
 
@@ -360,8 +386,8 @@ def _fetch_and_check(url: str, folder: Path) -> CIFAR10:
 
     # An interruption can leave tqdm's lock held for good; with a new one the next download does not wait for it.
     tqdm.set_lock(threading.RLock())
-    archive = folder / "cifar-10-python.tar.gz"
-    title = f"CIFAR-10 from {urlsplit(url).hostname}"
+    archive = folder / ARCHIVE
+    title = f"CIFAR-10 from {printable(urlsplit(url).hostname)}"
     with (
         _open(url) as response,
         tqdm(desc=title, total=ARCHIVE_BYTES, unit="B", unit_scale=True, leave=False) as bar,
@@ -429,7 +455,7 @@ def _open(url: str) -> http.client.HTTPResponse:
     def ask() -> None:
         try:
             request = urllib.request.Request(url, headers={"User-Agent": "cifar10-notebooks/1.0"})
-            answers.put(urllib.request.urlopen(request, timeout=SILENCE_SECONDS, context=_certificates()))
+            answers.put(_opener(url).open(request, timeout=SILENCE_SECONDS))
         except Exception as error:
             answers.put(error)
 
@@ -449,6 +475,34 @@ def _open(url: str) -> http.client.HTTPResponse:
     return answer
 
 
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    """What opens web addresses as urllib does, but nothing else: no file, no ftp, whoever sends us there.
+
+    The proxies of ``http_proxy`` and ``https_proxy`` are asked, but not for this machine itself: they
+    could not reach it.
+    """
+    opener = urllib.request.OpenerDirector()
+    here = urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+    for handler in (
+        urllib.request.ProxyHandler({} if here else None),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(context=_certificates()),
+        _Redirects(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, request, file, code, message, headers, url):
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise _SourceFailed(f"sends us on to {url[:200]!r}, which is no web address")
+        file.close()  # else urllib reads all that comes with the new address, however much it is
+        return super().redirect_request(request, file, code, message, headers, url)
+
+
 def _certificates() -> ssl.SSLContext:
     """The system's certificates and certifi's: a Python from python.org on a Mac comes without any."""
     context = ssl.create_default_context()
@@ -457,35 +511,3 @@ def _certificates() -> ssl.SSLContext:
 
         context.load_verify_locations(certifi.where())
     return context
-
-
-def _put_in_place(fresh: Path, root: Path) -> None:
-    """Move the checked batches from ``fresh`` to ``root``, where a damaged copy or another notebook's may be.
-
-    Raises:
-        OSError: they cannot be moved.
-    """
-    place = root / FOLDER
-    for attempt in range(3):
-        try:
-            os.replace(fresh / FOLDER, place)
-            return
-        except OSError as error:
-            failure = error
-        try:
-            _read(root)
-            return  # another notebook was quicker
-        except (_Damaged, OSError):
-            with contextlib.suppress(OSError):
-                # Out of the way, into the temporary folder, which is removed next.
-                os.replace(place, fresh / f"damaged-{attempt}")
-    raise failure
-
-
-def _remove_abandoned(root: Path) -> None:
-    """Remove what a killed kernel left behind. A download that is alive has just written something."""
-    for folder in root.glob(f"{TEMPORARY}*"):
-        with contextlib.suppress(OSError):  # its owner is removing it
-            newest = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
-            if time.time() - newest > ABANDONED_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)

@@ -4,7 +4,8 @@ Notebook 06 introduces it. Photos lie in one folder per class, ``photos/cat/*.jp
 They stay where they are: nothing here writes them or sends them anywhere.
 """
 
-import difflib
+import contextlib
+import io
 import json
 import warnings
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from helpers import figures, paths
 from helpers.coreml_runtime import load
@@ -23,6 +24,23 @@ from helpers.training import Evaluation
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 """What a photo's name may end in, in small or capital letters. Other files are left alone."""
+
+FORMATS = ("JPEG", "PNG", "HEIF", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+"""What is decoded, whatever a file is called. Pillow knows fifty more, and gives some to other programs."""
+
+SYNONYMS = {
+    "airplane": "plane aeroplane aircraft airliner jet",
+    "automobile": "car auto",
+    "bird": "",
+    "cat": "kitten kitty",
+    "deer": "fawn stag",
+    "dog": "doggy puppy",
+    "frog": "toad",
+    "horse": "pony foal",
+    "ship": "boat vessel",
+    "truck": "lorry",
+}
+"""Other words for the classes. Words that only look alike mean something else: a car is no cat, a bear no deer."""
 
 CROPS = {"centre crop": "centerCrop", "squash": "scaleFill", "letterbox": "scaleFit"}
 """The ways to make a photo square, and what Vision's ``imageCropAndScaleOption`` calls each."""
@@ -45,7 +63,9 @@ def open_photo(path) -> Image.Image:
 
     * The orientation that a phone notes beside the pixels (EXIF) is applied.
     * Transparent parts become white. Of an animation the first picture is taken.
-    * CMYK, palettes and greys become RGB; 16 bits become 8. Colour profiles are not applied.
+    * CMYK, Lab, palettes and greys become RGB; 16 bits become 8.
+    * An embedded colour profile is applied, as Vision does on the phone: every iPhone since 2016 notes its
+      colours in Display P3. The result is in sRGB. A damaged or unfitting profile counts as none.
     * HEIC, the format of an iPhone, is read with pillow-heif.
 
     Returns:
@@ -58,17 +78,16 @@ def open_photo(path) -> Image.Image:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no photo {paths.shorten(path)}. Check its name.")
-    if path.suffix.lower() in (".heic", ".heif"):
-        import pillow_heif
+    import pillow_heif
 
-        pillow_heif.register_heif_opener()
+    pillow_heif.register_heif_opener()
     try:
         with warnings.catch_warnings():
             # Pillow warns of large pictures and odd metadata; the check below says it in our words.
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 _check_size(image, path)
-                if image.format == "JPEG" and image.width * image.height > LARGE_PIXELS:
+                if image.format in ("JPEG", "MPO") and image.width * image.height > LARGE_PIXELS:
                     image.draft("RGB", (image.width // 8, image.height // 8))
                 return _to_rgb(ImageOps.exif_transpose(image))
     except _TooLarge as error:
@@ -77,7 +96,7 @@ def open_photo(path) -> Image.Image:
         raise ValueError(_too_large(path, "more than 178")) from error
     except Exception as error:  # the decoders' exceptions have no common base
         raise ValueError(
-            f"{paths.shorten(path)} is no picture that can be read, or is damaged ({error}). "
+            f"{paths.shorten(path)} is no picture that can be read, or is damaged ({paths.printable(str(error))}). "
             "Open it in a photo program and save it as JPEG, or take it out of the folder."
         ) from error
 
@@ -96,20 +115,34 @@ def _too_large(path, megapixels) -> str:
 def _check_size(image, path) -> None:
     pixels = image.width * image.height
     # Only a baseline JPEG is decoded at a fraction of its size without holding all of it.
-    small = image.format == "JPEG" and not image.info.get("progressive")
+    small = image.format in ("JPEG", "MPO") and not image.info.get("progressive")
     if pixels > MOST_PIXELS and not small:
         raise _TooLarge(_too_large(path, f"{pixels / 1e6:.0f}"))
 
 
 def _to_rgb(image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits of grey, of which convert() would cut off all but the lowest 8
-        grey = np.asarray(image).astype(np.float64)
-        return Image.fromarray((grey.clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
+    profile = image.info.get("icc_profile")
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    if image.mode.startswith("I"):  # 16 bits of grey, of which convert() would cut off all but the lowest 8
+        grey = np.asarray(image).astype(np.float64)
+        image = Image.fromarray((grey.clip(0, 65535) / 257).round().astype(np.uint8))
+    if not image.has_transparency_data:
+        return _to_srgb(image, profile)
+    image = image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
+    opaque = Image.new("RGB", image.size, "white")
+    opaque.paste(_to_srgb(image, profile), mask=image.getchannel("A"))
+    return opaque
+
+
+def _to_srgb(image, profile: bytes | None) -> Image.Image:
+    """The colours that the numbers of a picture mean by its ICC profile, as RGB; its transparency is left out."""
+    mode = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK"}.get(image.mode, "RGB")
+    if profile:
+        with contextlib.suppress(ImageCms.PyCMSError):  # it is damaged, or made for another kind of picture
+            numbers = image if image.mode == mode else image.convert(mode)
+            srgb = ImageCms.createProfile("sRGB")
+            return ImageCms.profileToProfile(numbers, io.BytesIO(profile), srgb, outputMode="RGB")
     return image.convert("RGB")
 
 
@@ -180,7 +213,11 @@ class Photos:
     ignored: list[Path] = field(default_factory=list)
 
     def __repr__(self) -> str:
-        some = f"; left alone: {', '.join(path.name for path in self.ignored)}" if self.ignored else ""
+        some = (
+            f"; left alone: {', '.join(paths.printable(path.name) for path in self.ignored)}"
+            if self.ignored
+            else ""
+        )
         return f"{len(self.labels)} photos of {len(set(self.labels.tolist()))} classes{some}"
 
 
@@ -212,8 +249,8 @@ def find(folder) -> tuple[list[Path], list[int], list[Path]]:
             continue
         name = place.name.lower()
         if name not in CLASSES:
-            near = difflib.get_close_matches(name, CLASSES, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            meant = _meant(name)
+            hint = f" Did you mean {meant!r}?" if meant else ""
             raise ValueError(
                 f"{paths.shorten(place)}: there is no class {place.name!r}.{hint} "
                 f"The ten that are known are {', '.join(CLASSES)}."
@@ -232,6 +269,16 @@ def find(folder) -> tuple[list[Path], list[int], list[Path]]:
             f"({', '.join(CLASSES)}); their names end in {', '.join(SUFFIXES)}."
         )
     return files, labels, ignored
+
+
+def _meant(name: str) -> str | None:
+    """The class that a name means: the class itself or another word for it, one or several of them."""
+    name = name.strip()
+    words = {name, name.removesuffix("s"), name[:-3] + "y" if name.endswith("ies") else name}
+    for label in CLASSES:
+        if words & {label, *SYNONYMS[label].split()}:
+            return label
+    return None
 
 
 def load_photos(folder, crop="centre crop", resize="antialiased", size: int = 32) -> Photos:

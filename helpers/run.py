@@ -240,7 +240,7 @@ def write_page(notebook, name: str) -> None:
     page, _ = exporter.from_notebook_node(
         notebook, resources={"metadata": {"name": name, "path": str(NOTEBOOKS)}}
     )
-    with paths.replacing(folder / f"{name}.html") as temporary:
+    with paths.replacing(folder / f"{name}.html", len(page)) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
@@ -410,7 +410,8 @@ def main(arguments=None) -> int:
             paths.artifacts_dir(), "Another `make run` is at work in this folder. This one waits for its end."
         ):
             if not chosen.names:
-                # What an earlier run recorded must not pass for this one's.
+                # What an earlier run recorded must not pass for this one's, and what was killed lies about.
+                paths.remove_leftovers(paths.artifacts_dir(), below=True)
                 shutil.rmtree(paths.artifacts_dir() / "results", ignore_errors=True)
             return run_all(notebooks, chosen)
     except BrokenPipeError:  # `make run | head`

@@ -1,18 +1,20 @@
 """What every test of ``helpers`` gets: a scratch artifacts folder, and no mode or proxy from outside."""
 
+import ctypes
 import functools
 import os
 import re
 import signal
+import sys
 
 import pytest
 
+# The servers of the tests are on this machine, and no proxy of the user's can reach them.
+for name in ("no_proxy", "NO_PROXY"):
+    os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1,localhost"]))
+
 # A script's background process ignores Ctrl-C, and so would everything here that is to be interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# The servers of the tests are on this machine: no proxy leads there.
-for name in ("no_proxy", "NO_PROXY"):
-    os.environ[name] = "127.0.0.1,localhost"
 
 
 @functools.cache
@@ -36,6 +38,27 @@ def scratch_artifacts(tmp_path, monkeypatch):
     monkeypatch.setenv("CHAPTER_ARTIFACTS", str(folder))
     monkeypatch.delenv("CHAPTER_MODE", raising=False)
     return folder
+
+
+@pytest.fixture
+def ordinary_user():
+    """Takes from an administrator, for this test, the right to pass over the permissions of files.
+
+    It is the calling thread's right on Linux (``man 7 capabilities``): a set of bits that ``capset`` changes.
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    if not sys.platform.startswith("linux"):
+        pytest.skip("no file is closed to an administrator here")
+    system, version = ctypes.CDLL(None, use_errno=True), (ctypes.c_uint32 * 2)(0x20080522, 0)
+    before = (ctypes.c_uint32 * 6)()  # twice: effective, permitted, inheritable
+    assert system.capget(version, before) == 0
+    less = (ctypes.c_uint32 * 6)(*before)
+    less[0] &= ~0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+    assert system.capset(version, less) == 0
+    yield
+    assert system.capset(version, before) == 0
 
 
 @pytest.fixture(scope="session")

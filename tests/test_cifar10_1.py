@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import os
 import threading
 
 import numpy as np
@@ -25,7 +26,6 @@ def source(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "FRESH_FILES", hashes)
     monkeypatch.setenv("CHAPTER_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("CIFAR10_ROOT", raising=False)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         asked = 0
@@ -70,6 +70,38 @@ def test_the_shared_folder_comes_first(source, monkeypatch, capsys):
     assert capsys.readouterr().out.endswith("read from CIFAR10_ROOT.\n")
 
 
+def test_the_inner_folder_of_cifar_10_means_the_folder_around_it(source, monkeypatch):
+    (source[0] / data.FOLDER).mkdir()
+    monkeypatch.setenv("CIFAR10_ROOT", str(source[0] / data.FOLDER))
+    assert_is_the_small_set(data.load_cifar10_1(), source[0])
+
+
+@pytest.mark.parametrize("odd", ["pipe", "folder", "endless", "too long"])
+def test_what_is_no_file_of_that_size_counts_as_damaged(source, capsys, monkeypatch, odd):
+    monkeypatch.setenv("CIFAR10_ROOT", str(source[0]))
+    path = source[0] / IMAGES
+    path.unlink()
+    if odd == "pipe":
+        os.mkfifo(path)
+    elif odd == "folder":
+        path.mkdir()
+    elif odd == "endless":
+        path.symlink_to("/dev/zero")
+    else:
+        with open(path, "wb") as file:
+            file.truncate(1 << 40)
+    assert data.load_cifar10_1() is None
+    assert "CIFAR-10.1 in CIFAR10_ROOT is damaged" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("ordinary_user")
+def test_what_may_not_be_read_is_named_and_passed_over(source, capsys, monkeypatch):
+    monkeypatch.setenv("CIFAR10_ROOT", str(source[0]))
+    (source[0] / IMAGES).chmod(0)
+    assert data.load_cifar10_1() is None
+    assert "CIFAR-10.1 in CIFAR10_ROOT cannot be read (Permission denied)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("harm", ["changed", "missing", "endless"])
 def test_anything_else_is_refused_and_not_kept(source, tmp_path, capsys, monkeypatch, harm):
     labels = source[0] / LABELS
@@ -99,5 +131,5 @@ def test_a_hash_is_the_one_that_git_computes():
 
 def test_a_folder_that_cannot_be_written_is_named(source, tmp_path):
     (tmp_path / "data").write_text("a file where the folder should be")
-    with pytest.raises(OSError, match="Cannot keep CIFAR-10"):
+    with pytest.raises(OSError, match=r"Cannot keep CIFAR-10\.1 in the folder CHAPTER_DATA \(File exists\)"):
         data.load_cifar10_1(download=True)

@@ -762,7 +762,9 @@ def test_a_call_that_was_killed_between_its_last_steps_is_made_good(tmp_path):
     folder = tmp_path / "AlexNetApp"
     ios_app.publish({"a.txt": b"one"}, folder, overwrite=False)
     (folder / "mine.txt").write_text("mine")
-    folder.rename(tmp_path / ".old-AlexNetApp")
+    aside = tmp_path / f"{paths.PARTIAL}of-a-killed-program" / paths.ASIDE
+    aside.mkdir(parents=True)
+    folder.rename(aside / "AlexNetApp")
     ios_app.publish({"a.txt": b"two"}, folder, overwrite=True)
     assert (folder / "a.txt").read_bytes() == b"two"
     assert (folder / "mine.txt").read_text() == "mine"

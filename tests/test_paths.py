@@ -1,5 +1,13 @@
+"""Files and folders are written whole or not at all, whatever happens meanwhile."""
+
+import contextlib
+import itertools
 import os
 import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -48,7 +56,7 @@ def test_an_artifacts_folder_that_cannot_be_written_is_named(tmp_path, monkeypat
         paths.artifacts_dir()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.usefixtures("ordinary_user")
 def test_a_read_only_artifacts_folder_is_named(tmp_path, monkeypatch):
     folder = tmp_path / "artifacts"
     folder.mkdir()
@@ -66,6 +74,27 @@ def test_an_artifact_in_a_folder_gets_that_folder(scratch_artifacts):
 def test_a_path_inside_the_checkout_is_shown_short(tmp_path):
     assert paths.shorten(paths.ROOT / "artifacts" / "a.onnx") == "artifacts/a.onnx"
     assert paths.shorten(tmp_path) == tmp_path.as_posix()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\x1b[2Jb\rc\n", r"a\x1b[2Jb\rc\n"),
+        ("turned \u202egpj.exe", r"turned \u202egpj.exe"),
+        (os.fsdecode(b"no\xffutf8"), r"no\udcffutf8"),
+        ("Größe und 照片.jpg", "Größe und 照片.jpg"),
+    ],
+)
+def test_what_is_shown_of_a_path_can_be_printed_and_does_nothing_to_a_terminal(tmp_path, name, shown):
+    assert paths.shorten(paths.ROOT / name) == shown
+    assert paths.shorten(tmp_path / name) == f"{tmp_path.as_posix()}/{shown}"
+
+
+def test_a_home_folder_is_known_by_its_sign(monkeypatch):
+    monkeypatch.setenv("CHAPTER_DATA", "~/data")
+    assert paths.data_dir() == Path.home() / "data"
+    monkeypatch.setenv("CHAPTER_PHOTOS", "~nobody-of-this-name/photos")
+    assert paths.photos_dir() == Path.cwd() / "~nobody-of-this-name/photos"
 
 
 def test_the_mode_is_quick_unless_chosen(monkeypatch):
@@ -96,19 +125,251 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["box"]
 
 
-def test_a_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path):
-    folder = tmp_path / "box"
-    folder.mkdir()
-    (folder / "a").write_text("first")
-    with pytest.raises(FileNotFoundError), paths.replacing_folder(folder):
-        pass  # nothing was made: the last step fails, after the old folder stepped aside
-    assert (folder / "a").read_text() == "first"
+# -- at every instant --------------------------------------------------------------------------------
 
 
-def test_a_folder_that_a_killed_program_left_aside_is_not_lost(tmp_path):
-    aside = tmp_path / ".old-box"
-    aside.mkdir()
-    (aside / "a").write_text("first")
-    with pytest.raises(RuntimeError), paths.replacing_folder(tmp_path / "box"):
-        raise RuntimeError("again")
-    assert (tmp_path / "box" / "a").read_text() == "first"
+def write_file(path, text):
+    with paths.replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def write_folder(path, text):
+    with paths.replacing_folder(path) as fresh:
+        fresh.mkdir()
+        for name in ("Manifest.json", "weight.bin"):
+            (fresh / name).write_text(text)
+
+
+def write_folder_aside(path, text):
+    """As on a disk where two folders cannot change places."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "_exchange", lambda one, other: False)
+        write_folder(path, text)
+
+
+WRITERS = [write_file, write_folder, write_folder_aside]
+
+
+def read(path):
+    """What is in a file, or in all files of a folder."""
+    if path.is_file():
+        return {path.read_text()}
+    files = {file.name: file.read_text() for file in path.iterdir()}
+    assert sorted(files) == ["Manifest.json", "weight.bin"]
+    return set(files.values())
+
+
+class Instants:
+    """Does something at the n-th line of ``helpers/paths.py`` that is run."""
+
+    def __init__(self, n, action):
+        self.left, self.action = n, action
+
+    def __call__(self, frame, event, argument):
+        if frame.f_code.co_filename != paths.__file__:
+            return None
+        if event == "line":
+            self.left -= 1
+            if self.left == 0:
+                self.action()
+        return self
+
+
+def stop():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_an_interruption_at_any_line_leaves_the_old_or_the_new(tmp_path, write):
+    path = tmp_path / "AlexNet.mlpackage"
+    write(path, "old")
+    seen = set()
+    before = sys.gettrace()
+    for n in itertools.count(1):
+        instants = Instants(n, stop)
+        with contextlib.suppress(KeyboardInterrupt):
+            sys.settrace(instants)
+            try:
+                write(path, "new")
+            finally:
+                sys.settrace(before)
+        now = read(path)
+        assert now in ({"old"}, {"new"}), f"line {n}"
+        seen |= now
+        write(path, "old")
+        assert read(path) == {"old"} and os.listdir(tmp_path) == [path.name], f"line {n}"
+        if instants.left > 0:
+            break
+    assert n > 40 and seen == {"old", "new"}
+
+
+KILLED = """
+import itertools, os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import test_paths
+from helpers import paths
+
+write = getattr(test_paths, {write!r})
+path = Path({folder!r}) / "AlexNet.mlpackage"
+write(path, "old")
+seen = set()
+for n in itertools.count(1):
+    child = os.fork()
+    if child == 0:
+        sys.settrace(test_paths.Instants(n, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+        write(path, "new")
+        os._exit(0)
+    ended = os.waitpid(child, 0)[1] == 0
+    lost = not path.exists()
+    assert not (lost and {exchanges}), n
+    if lost:
+        paths.remove_leftovers(path.parent)
+    seen |= test_paths.read(path)
+    write(path, "old")
+    assert test_paths.read(path) == {{"old"}} and os.listdir(path.parent) == [path.name], n
+    if ended:
+        break
+print(n, sorted(seen))
+"""
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_kill_at_any_line_leaves_the_old_or_the_new_and_the_next_writer_tidies_up(tmp_path, write):
+    code = KILLED.format(
+        tests=str(Path(__file__).parent),
+        write=write.__name__,
+        folder=str(tmp_path),
+        exchanges=write is write_file or (write is write_folder and can_exchange(tmp_path)),
+    )
+    answer = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=paths.ROOT)
+    lines, seen = answer.split(maxsplit=1)
+    assert int(lines) > 40 and seen.strip() == "['new', 'old']"
+
+
+def can_exchange(folder):
+    one, other = folder / "one", folder / "other"
+    one.mkdir()
+    other.mkdir()
+    try:
+        return paths._exchange(one, other)
+    finally:
+        one.rmdir()
+        other.rmdir()
+
+
+# -- several at once ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("write", WRITERS[:2])
+def test_two_threads_and_two_processes_may_write_the_same(tmp_path, write):
+    path = tmp_path / "AlexNet.mlpackage"
+    write(path, "first")
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_paths; from pathlib import Path\n"
+        f"for n in range(30): test_paths.{write.__name__}(Path({str(path)!r}), f'{{sys.argv[1]}} {{n}}')"
+    )
+    command = [sys.executable, "-c", code]
+    processes = [
+        subprocess.Popen([*command, name], cwd=paths.ROOT, stderr=subprocess.PIPE, text=True) for name in "AB"
+    ]
+    failures = []
+
+    def run(name):
+        try:
+            for n in range(30):
+                write(path, f"{name} {n}")
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in "CD"]
+    for thread in threads:
+        thread.start()
+    always = write is write_file or can_exchange(tmp_path / "..")
+    while any(process.poll() is None for process in processes) or any(t.is_alive() for t in threads):
+        assert path.exists() or not always
+    errors = [process.communicate()[1] for process in processes]
+    assert not failures and not any(errors), (failures, errors)
+    assert len(read(path)) == 1, "files of two writers in one folder"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_two_writers_where_folders_cannot_change_places(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "_exchange", lambda one, other: False)
+    path, failures = tmp_path / "box", []
+
+    def run(name):
+        try:
+            for n in range(40):
+                write_folder(path, f"{name} {n}")
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in "ABC"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures and len(read(path)) == 1
+    assert os.listdir(tmp_path) == ["box"]
+
+
+def test_what_a_living_writer_has_begun_stays(tmp_path):
+    with paths.replacing(tmp_path / "a") as first:
+        first.write_text("a")
+        with paths.replacing(tmp_path / "a") as second:
+            assert second != first and not second.exists()
+            second.write_text("b")
+        code = f"from helpers import paths; paths.remove_leftovers({str(tmp_path.parent)!r}, below=True)"
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=paths.ROOT)
+        assert (tmp_path / "a").read_text() == "b" and first.read_text() == "a"
+    assert (tmp_path / "a").read_text() == "a"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_leftovers_below_a_folder_are_removed_and_nothing_else(tmp_path):
+    left = tmp_path / "runs" / "one" / f"{paths.PARTIAL}left"
+    left.mkdir(parents=True)
+    (left / "run.pth").write_text("half")
+    (tmp_path / "runs" / "one" / "run.pth").write_text("whole")
+    (tmp_path / f"{paths.PARTIAL}mine.txt").write_text("a file of the learner's own")
+    paths.remove_leftovers(tmp_path, below=True)
+    paths.remove_leftovers(tmp_path / "nowhere", below=True)
+    files = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(files) == [f"{paths.PARTIAL}mine.txt", "runs/one/run.pth"]
+
+
+def test_a_link_to_a_folder_gives_way_and_what_it_points_to_stays(tmp_path):
+    write_folder(tmp_path / "elsewhere", "theirs")
+    (tmp_path / "box").symlink_to(tmp_path / "elsewhere")
+    write_folder(tmp_path / "box", "mine")
+    assert not (tmp_path / "box").is_symlink()
+    assert read(tmp_path / "box") == {"mine"} and read(tmp_path / "elsewhere") == {"theirs"}
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_what_cannot_take_its_place_is_named_and_the_old_one_stays(tmp_path, write):
+    path = tmp_path / "box"
+    if write is write_file:
+        write_folder(path, "old")
+    else:
+        write_file(path, "old")
+    with pytest.raises(OSError, match=r"Cannot write .*box: .* directory.*is as it was"):
+        write(path, "new")
+    assert read(path) == {"old"} and os.listdir(tmp_path) == ["box"]
+
+
+@pytest.mark.usefixtures("ordinary_user")
+def test_a_folder_that_may_not_be_written_to_is_named(tmp_path):
+    write_file(tmp_path / "a", "old")
+    tmp_path.chmod(0o555)
+    with pytest.raises(PermissionError, match=r"Cannot write .*/a: Permission denied. Give yourself"):
+        write_file(tmp_path / "a", "new")
+    tmp_path.chmod(0o755)
+    assert read(tmp_path / "a") == {"old"}
+
+
+def test_an_error_about_another_file_is_not_taken_for_one_about_this(tmp_path):
+    with pytest.raises(FileNotFoundError) as raised, paths.replacing(tmp_path / "a"):
+        Path("/there is no such file").read_bytes()
+    assert "Cannot write" not in str(raised.value)

@@ -1,5 +1,7 @@
 """Photos as people have them: turned, transparent, from an iPhone, too large, in a folder with a typing error."""
 
+import os
+import struct
 import subprocess
 import sys
 
@@ -7,7 +9,7 @@ import numpy as np
 import pillow_heif
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from helpers import camera, intervals, photos
 from helpers.data import CLASSES
@@ -89,6 +91,104 @@ def test_an_animation_gives_its_first_picture(tmp_path):
         path = tmp_path / f"moving.{suffix}"
         frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
         assert near(photos.open_photo(path).getpixel((4, 4)), RED)
+
+
+DISPLAY_P3 = {
+    "rXYZ": (0.51512, 0.2412, -0.00105),
+    "gXYZ": (0.29198, 0.69225, 0.04189),
+    "bXYZ": (0.1571, 0.06657, 0.78407),
+}
+RED_IN_P3 = (234, 51, 35)
+"""The red of sRGB, as a phone writes it."""
+
+
+def profile(colours=DISPLAY_P3):
+    """Pillow's sRGB profile with other colours behind red, green and blue: their XYZ values."""
+    content = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    for place in range(132, 132 + 12 * int.from_bytes(content[128:132], "big"), 12):
+        name, start, _ = struct.unpack_from(">4sII", content, place)
+        if name.decode() in colours:
+            numbers = [round(value * 65536) for value in colours[name.decode()]]
+            struct.pack_into(">3i", content, start + 8, *numbers)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".heic", ".tif", ".avif"])
+def test_colours_are_those_that_the_phone_meant(tmp_path, suffix):
+    path, picture = tmp_path / f"photo{suffix}", Image.new("RGB", (32, 32), RED_IN_P3)
+    if suffix == ".heic":
+        pillow_heif.from_pillow(picture).save(path, quality=100, icc_profile=profile())
+    else:
+        picture.save(path, quality=100, icc_profile=profile())
+    assert near(photos.open_photo(path).getpixel((9, 9)), RED)
+
+
+def test_the_profile_of_srgb_changes_nothing(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(noise).save(tmp_path / "a.png", icc_profile=srgb)
+    opened = np.asarray(photos.open_photo(tmp_path / "a.png")).astype(int)
+    assert np.abs(opened - noise).max() <= 1
+
+
+def test_colours_behind_transparency_and_in_palettes_are_meant_too(tmp_path):
+    layers = Image.new("RGBA", (8, 8), (*RED_IN_P3, 0))
+    layers.paste((*RED_IN_P3, 255), (0, 0, 4, 8))
+    layers.save(tmp_path / "layers.png", icc_profile=profile())
+    Image.new("P", (8, 8), 7).save(tmp_path / "black.png", icc_profile=profile())
+    palette = Image.new("RGB", (8, 8), RED_IN_P3).quantize(2)
+    palette.save(tmp_path / "palette.png", icc_profile=profile())
+    layers = photos.open_photo(tmp_path / "layers.png")
+    assert near(layers.getpixel((1, 4)), RED) and layers.getpixel((7, 4)) == (255, 255, 255)
+    assert near(photos.open_photo(tmp_path / "palette.png").getpixel((1, 4)), RED)
+
+
+@pytest.mark.parametrize(
+    "odd", [b"", b"no profile", profile()[:200], profile()[:-40] + bytes(40), "unfitting"]
+)
+def test_a_profile_that_cannot_be_used_counts_as_none(tmp_path, odd):
+    colour = Image.new("RGB", (8, 8), RED)
+    if odd == "unfitting":  # three colours for one channel and for four
+        Image.new("L", (8, 8), 99).save(tmp_path / "grey.jpg", icc_profile=profile(), quality=100)
+        colour.convert("CMYK").save(tmp_path / "odd.jpg", icc_profile=profile(), quality=100)
+        assert near(photos.open_photo(tmp_path / "grey.jpg").getpixel((4, 4)), (99, 99, 99), 1)
+    else:
+        colour.save(tmp_path / "odd.jpg", icc_profile=odd, quality=100)
+    assert near(photos.open_photo(tmp_path / "odd.jpg").getpixel((4, 4)), RED)
+
+
+def test_lab_and_premultiplied_grey_become_rgb(tmp_path):
+    to_lab = ImageCms.buildTransform(
+        ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
+    )
+    ImageCms.applyTransform(Image.new("RGB", (8, 8), RED), to_lab).save(tmp_path / "lab.tif")
+    assert near(photos.open_photo(tmp_path / "lab.tif").getpixel((4, 4)), RED)
+    path = tmp_path / "premultiplied.tif"
+    Image.new("LA", (8, 8), (0, 0)).save(path)
+    extra = struct.pack(
+        "<HHI", 338, 3, 1
+    )  # what the second channel is: 2 is transparency, 1 the same, multiplied
+    path.write_bytes(path.read_bytes().replace(extra + b"\2", extra + b"\1"))
+    with Image.open(path) as image:
+        assert image.mode == "La"
+    assert photos.open_photo(path).getpixel((4, 4)) == (255, 255, 255)
+
+
+def test_several_pictures_in_one_jpeg_are_treated_as_a_jpeg(tmp_path, monkeypatch):
+    """Phones keep depth or brightness beside the picture, and the format is then called MPO."""
+    halves(640, 480).save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[halves(64, 48)])
+    monkeypatch.setattr(photos, "MOST_PIXELS", 1000)
+    monkeypatch.setattr(photos, "LARGE_PIXELS", 1000)
+    opened = photos.open_photo(tmp_path / "a.jpg")
+    assert opened.size == (80, 60) and near(opened.getpixel((5, 30)), RED)
+
+
+def test_a_file_is_what_it_holds_and_not_what_it_is_called(tmp_path):
+    pillow_heif.from_pillow(halves()).save(tmp_path / "heic.jpg", format="HEIF", quality=90)
+    assert near(photos.open_photo(tmp_path / "heic.jpg").getpixel((5, 16)), RED)
+    halves().save(tmp_path / "script.jpg", "EPS")  # Pillow would hand it to Ghostscript
+    with pytest.raises(ValueError, match=r"script\.jpg is no picture that can be read"):
+        photos.open_photo(tmp_path / "script.jpg")
 
 
 def test_a_hundred_megapixels_take_little_memory(tmp_path):
@@ -223,6 +323,36 @@ def test_folders_that_are_not_as_they_should_be_are_named(folder, tmp_path):
         ValueError, match=r"there is no class 'cats'. Did you mean 'cat'\? The ten .* airplane"
     ):
         photos.load_photos(folder)
+
+
+MEANT = {"Car": "automobile", "cars": "automobile", "auto": "automobile", "Automobiles": "automobile"}
+MEANT |= {"plane": "airplane", "Aeroplanes": "airplane", "lorry": "truck", "lorries": "truck"}
+MEANT |= {"boat": "ship", "puppies": "dog", "pony": "horse", "kittens": "cat", " birds": "bird"}
+
+
+@pytest.mark.parametrize("name", MEANT)
+def test_the_class_that_a_folder_means_is_proposed(folder, name):
+    (folder / "cat").rename(folder / name)
+    with pytest.raises(ValueError, match=rf"no class {name!r}. Did you mean {MEANT[name]!r}\?"):
+        photos.find(folder)
+
+
+ALIKE = ["bat", "rat", "cap", "carr", "care", "bear", "beer", "sheep", "chip", "house", "mouse", "bog", "fog"]
+ALIKE += ["log", "goat", "board", "track", "trunk", "airline", "automatic", "hors", "y", "s", "ies"]
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_a_name_that_only_looks_like_a_class_gets_no_proposal(folder, name):
+    (folder / "cat").rename(folder / name)
+    with pytest.raises(ValueError, match=rf"no class {name!r}\. The ten that are known") as raised:
+        photos.find(folder)
+    assert "Did you mean" not in str(raised.value)
+
+
+def test_file_names_do_nothing_to_a_terminal(folder):
+    (folder / "cat" / "film\x1b[2J.mov").write_bytes(b"")
+    (folder / "cat" / os.fsdecode(b"\xff.mov")).write_bytes(b"")
+    assert repr(photos.load_photos(folder)).endswith(r"left alone: film\x1b[2J.mov, \udcff.mov")
 
 
 def test_one_bad_photo_is_named(folder):

@@ -85,16 +85,17 @@ def save(model, path) -> Path:
         OSError: it cannot be written; an older one is then still whole.
     """
     path = Path(path)
-    program = model.get_spec().HasField("mlProgram")
+    spec = model.get_spec()
+    program = spec.HasField("mlProgram")
     wanted = ".mlpackage" if program else ".mlmodel"
     if path.suffix != wanted:
         kind = "an ML program" if program else "a neural network"
         raise ValueError(f"{path.name}: this model is {kind}, and its file must end in {wanted}.")
     if not program:
-        with paths.replacing(path) as temporary:
+        with paths.replacing(path, spec.ByteSize()) as temporary:
             model.save(str(temporary))
         return path
-    with paths.replacing_folder(path) as fresh:
+    with paths.replacing_folder(path, size(model.package_path)) as fresh:
         model.save(str(fresh))
     return path
 

@@ -33,7 +33,7 @@ def publish(files: dict[str, bytes], folder: Path, overwrite: bool) -> None:
         raise FileNotFoundError(
             f"Cannot write {name}: the folder {paths.shorten(folder.parent)} does not exist. Make it first."
         )
-    paths.put_back(folder)
+    paths.remove_leftovers(folder.parent)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise FileExistsError(f"{name} is a file or a link, not a folder. Choose another name.")
     if folder.exists() and any(folder.iterdir()) and not overwrite:
@@ -43,7 +43,7 @@ def publish(files: dict[str, bytes], folder: Path, overwrite: bool) -> None:
         )
     earlier = _earlier(folder)
     keep = _edited(files, folder, earlier)
-    with paths.replacing_folder(folder) as fresh:
+    with paths.replacing_folder(folder, sum(map(len, files.values()))) as fresh:
         if folder.exists():
             shutil.copytree(folder, fresh, symlinks=True)
         else:

@@ -219,7 +219,7 @@ def save_html(
         f"<body>\n{view.html()}\n</body>\n</html>\n"
     )
     out = Path(out)
-    with replacing(out) as temporary:
+    with replacing(out, len(document)) as temporary:
         temporary.write_text(document, encoding="utf-8")
     return out
 
