@@ -19,9 +19,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @functools.cache
 def computes(path) -> bool:
-    return (
-        re.search(r"\b(torch|onnxruntime|helpers\.training)\b", path.read_text(encoding="utf-8")) is not None
-    )
+    imports = r"^\s*(import|from) (torch|onnx|coremltools|tests)\b"
+    return re.search(imports, path.read_text(encoding="utf-8"), re.M) is not None
 
 
 def pytest_collection_modifyitems(items):
