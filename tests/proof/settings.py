@@ -15,6 +15,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -264,6 +265,7 @@ def state() -> str:
 
 
 def main(arguments=None) -> int:
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the copies are removed
     every = settings()
     parser = argparse.ArgumentParser(
         prog="python -m tests.proof.settings", description=__doc__.splitlines()[0]
