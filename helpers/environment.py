@@ -192,6 +192,7 @@ def run(command, show=None, stderr=subprocess.STDOUT, cwd=None):
         if show:
             show(lines[-1])
             sys.stdout.flush()
+    process.stdout.close()
     code = process.wait()
     _child = None
     return code, lines
