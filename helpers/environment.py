@@ -227,7 +227,7 @@ def why_incomplete():
     if stamp != wanted_stamp():
         return "the pinned versions have changed; making it again"
     here = os.path.dirname(os.path.abspath(__file__))
-    code, said = run([VENV_PYTHON, "-c", COMPARE, here, ROOT], stderr=subprocess.DEVNULL, cwd="/")
+    code, said = run([VENV_PYTHON, "-E", "-c", COMPARE, here, ROOT], stderr=subprocess.DEVNULL, cwd="/")
     if code or said:
         package = said[0] if said else "helpers"
         return "a package is not the pinned one (%s); making it again" % package
