@@ -1,26 +1,29 @@
 # Training with PyTorch, shipped to an iPhone. `make` alone lists the commands.
 # PYTHON=python3.12 make setup   chooses the interpreter that .venv is made with.
 PYTHON ?= python3
-MODE ?= quick
+MODE ?= $(or $(CHAPTER_MODE),quick)
 IN_VENV = .venv/bin/
+# -S: the interpreter starts within milliseconds, and is there to answer Ctrl-C.
+SETUP = command -v '$(PYTHON)' >/dev/null || { echo "There is no program '$(PYTHON)'. Install Python 3.11, 3.12 or 3.13, or name yours: PYTHON=python3.12 make" >&2; exit 2; }; \
+	CHAPTER_MODE='$(MODE)' exec '$(PYTHON)' -S helpers/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run lab test proof bench notebooks lint clean
+.PHONY: help setup run lab test proof bench notebooks lint pins newest clean
 
 help: ## list these commands
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
 
 setup: ## make .venv and install the pinned packages
-	@$(PYTHON) helpers/environment.py
+	@$(SETUP)
 
-run: setup ## run every notebook in order (MODE=quick, full or smoke)
-	@CHAPTER_MODE=$(MODE) $(IN_VENV)python -m helpers.run
+run: ## run every notebook in order (MODE=quick, full or smoke)
+	@$(SETUP) run
 
 lab: setup ## open JupyterLab at the first notebook
-	@$(IN_VENV)jupyter lab notebooks/00_start_here.ipynb
+	@CHAPTER_MODE='$(MODE)' $(IN_VENV)python -m jupyterlab notebooks/00_start_here.ipynb
 
-test: setup ## run all tests, the notebooks among them
-	@OMP_NUM_THREADS=1 $(IN_VENV)python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -p tests.scratch --nbval-lax --nbval-current-env --nbval-cell-timeout 180
+test: setup ## run all tests, the notebooks among them (TESTS=tests/test_model.py: some)
+	@OMP_NUM_THREADS=1 $(IN_VENV)python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -p tests.scratch --nbval-lax --nbval-current-env --nbval-cell-timeout 180 $(TESTS)
 
 proof: setup ## prove at length what `make test` samples, and write the tables in helpers/measured
 	@OMP_NUM_THREADS=1 $(IN_VENV)python -m tests.proof
@@ -34,6 +37,12 @@ notebooks: setup ## run all notebooks (quick, for its times, then full) and save
 
 lint: setup ## check the style of code and notebooks
 	@$(IN_VENV)ruff check . && $(IN_VENV)ruff format --check .
+
+pins: setup ## pin anew what the packages of requirements.txt need in turn (constraints.txt, hashes.txt)
+	@$(IN_VENV)python .ci/pins.py
+
+newest: setup ## take the newest versions of all packages, and pin them
+	@$(IN_VENV)python .ci/pins.py --newest
 
 clean: ## delete everything that was made, but not data/ and .venv
 	@rm -rf artifacts .pytest_cache .ruff_cache *.egg-info

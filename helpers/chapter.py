@@ -116,4 +116,13 @@ def record(**measured) -> None:
 def results() -> dict[str, dict]:
     """Everything recorded so far: notebook → what it measured."""
     folder = paths.artifacts_dir() / "results"
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    return {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
+
+
+def _read(path) -> dict:
+    """What a notebook recorded; nothing where it has not, or where the file is damaged: it is made again."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

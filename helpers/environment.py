@@ -7,14 +7,64 @@ too old to run the rest: it has to tell its owner so.
 
 from __future__ import print_function
 
+import os
+import sys
+import time
+
+try:
+    import _signal as signal  # the part in C, there at once: Ctrl-C is to be answered from the start
+except ImportError:
+    import signal
+
+INTERRUPTED = "Interrupted. Run the same command again: it starts over, and what was downloaded is kept."
+_child = None  # the process at work, "starting" while it is being started
+_pressed = False
+
+
+def end(child):
+    """Ask a process and its own children to stop, and see to it that they do."""
+    try:
+        os.killpg(child, signal.SIGINT)  # pip clears up after itself
+        for _ in range(100):
+            if os.waitpid(child, os.WNOHANG)[0]:
+                return
+            time.sleep(0.1)
+        os.killpg(child, signal.SIGKILL)
+    except OSError:
+        pass  # it is gone
+
+
+def on_interrupt(number, _):
+    """Ctrl-C at any instant: end what was started, say one sentence, and leave at once."""
+    global _pressed
+    _pressed = True
+    if _child == "starting":
+        return  # run() comes back to it
+    signal.signal(number, signal.SIG_IGN)
+    if _child is not None:
+        end(_child.pid)
+    os.write(2, ("\n" + INTERRUPTED + "\n").encode("ascii"))
+    os._exit(128 + number)
+
+
+def answer_interrupts():
+    """Answer Ctrl-C from now on, unless whoever started this process had it ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, on_interrupt)
+
+
+if __name__ == "__main__":
+    answer_interrupts()  # before the imports, which can be interrupted, too
+
+import contextlib
+import errno
 import hashlib
 import json
-import os
 import platform
 import re
 import shutil
 import subprocess
-import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
@@ -22,19 +72,20 @@ VENV_PYTHON = os.path.join(VENV, "bin", "python")
 STAMP = os.path.join(VENV, ".complete")
 OLDEST, NEWEST = (3, 11), (3, 13)
 LEAST_FREE_GB = 3
+PINS = ("requirements.txt", "constraints.txt", "hashes.txt")
+"""What the project uses; every package with its version; the same with the hashes of their files."""
 
-# Runs in .venv: prints what the pinned requirements and the installed versions disagree on.
+# Runs in .venv: prints the packages that are not the pinned ones, and fails unless helpers is this checkout's.
 COMPARE = """
-import re, sys
-from importlib.metadata import version
-for name, wanted in re.findall(r"^([A-Za-z0-9_.-]+)==([^ #;]+)", open(sys.argv[1]).read(), re.M):
-    try:
-        found = version(name) or "damaged"
-    except Exception:
-        found = "missing"
-    if found.split("+")[0] != wanted:
-        print(name, wanted, found)
+import os, sys
+sys.path[0], root = sys.argv[1:]
+import environment
+environment.ROOT = root
+for package, (wanted, found) in environment.differences().items():
+    print(package, wanted, found or "missing")
+del sys.path[0]
 import helpers
+assert os.path.realpath(helpers.__file__).startswith(os.path.join(os.path.realpath(root), ""))
 """
 
 
@@ -80,17 +131,79 @@ def check_python():
 
 def wanted_stamp():
     """What a complete .venv was made from: the pins, in one number."""
-    with open(os.path.join(ROOT, "requirements.txt"), "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+    digest = hashlib.sha256()
+    for name in PINS:
+        with open(os.path.join(ROOT, name), "rb") as file:
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def pins(name):
+    """The lines of one of the files of pins: ``(package, version, whether it is for some machines only)``."""
+    with open(os.path.join(ROOT, name)) as file:
+        found = re.findall(r"^([A-Za-z0-9_.-]+)==([^ #;\n]+)( *;)?", file.read(), re.M)
+    return [(package, version, bool(marker)) for package, version, marker in found]
+
+
+def differences():
+    """The packages here that are not the pinned ones: package -> ``(wanted, found)``. Found is "" where it is missing."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    wanted, optional = {}, set()
+    for package, pinned, some_machines in pins("constraints.txt"):
+        wanted.setdefault(package, []).append(pinned)
+        if some_machines:
+            optional.add(package)
+    different = {}
+    for package, versions in wanted.items():
+        try:
+            found = version(package) or "damaged"
+        except PackageNotFoundError:
+            if package in optional:
+                continue
+            found = ""
+        if found.split("+")[0] not in versions:
+            different[package] = (" or ".join(versions), found)
+    return different
+
+
+def run(command, show=None, stderr=subprocess.STDOUT, cwd=None):
+    """Run a command to its end: ``(exit code, its lines)``. ``show`` sees each line as it comes."""
+    global _child
+    _child, process = "starting", None
+    try:
+        # In a session of its own Ctrl-C reaches this process alone, and it ends the other.
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            universal_newlines=True,
+            cwd=cwd or ROOT,
+            start_new_session=True,
+        )
+    finally:
+        _child = process
+        if _pressed:
+            on_interrupt(signal.SIGINT, None)
+    lines = []
+    for line in process.stdout:
+        lines.append(line.rstrip())
+        if show:
+            show(lines[-1])
+            sys.stdout.flush()
+    process.stdout.close()
+    code = process.wait()
+    _child = None
+    return code, lines
 
 
 def venv_version():
     """Python's (major, minor) in .venv, or None if there is none that runs."""
     try:
-        code = "import sys; print(*sys.version_info[:2])"
-        text = subprocess.check_output([VENV_PYTHON, "-c", code], stderr=subprocess.DEVNULL)
-        return tuple(int(n) for n in text.split())
-    except (OSError, subprocess.CalledProcessError, ValueError):
+        code, said = run([VENV_PYTHON, "-c", "import sys; print(*sys.version_info[:2])"])
+        return None if code else tuple(int(n) for n in said[0].split())
+    except (OSError, ValueError, IndexError):
         return None
 
 
@@ -112,41 +225,41 @@ def why_incomplete():
     except (OSError, ValueError):
         return "an installation was broken off; making it again"
     if stamp != wanted_stamp():
-        return "requirements.txt has changed; making it again"
-    compare = [VENV_PYTHON, "-c", COMPARE, os.path.join(ROOT, "requirements.txt")]
-    result = subprocess.run(compare, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/")
-    if result.returncode or result.stdout.strip():
-        package = result.stdout.decode().split("\n")[0] or "helpers"
+        return "the pinned versions have changed; making it again"
+    here = os.path.dirname(os.path.abspath(__file__))
+    code, said = run([VENV_PYTHON, "-E", "-c", COMPARE, here, ROOT], stderr=subprocess.DEVNULL, cwd="/")
+    if code or said:
+        package = said[0] if said else "helpers"
         return "a package is not the pinned one (%s); making it again" % package
     return ""
 
 
+def show_pip(line):
+    """Print what a learner wants to know of pip's output."""
+    size = re.search(r"Downloading (\S+?)-(\S+?)-\S+ \((\d{2,}(?:\.\d+)? [MG]B)\)", line)
+    if size:
+        print("  downloading %s %s (%s)" % size.groups())
+    elif line.startswith("Installing collected packages"):
+        print("  unpacking %d packages" % len(line.split(",")))
+
+
 def pip_install(*arguments):
     """Run pip in .venv, show what it downloads, and explain a failure in one sentence."""
-    command = [VENV_PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
-    process = subprocess.Popen(
-        command + list(arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        universal_newlines=True,
-        cwd=ROOT,
-    )
-    lines = []
-    for line in process.stdout:
-        lines.append(line.rstrip())
-        size = re.search(r"Downloading (\S+?)-(\S+?)-\S+ \((\d{2,}(?:\.\d+)? [MG]B)\)", line)
-        if size:
-            print("  downloading %s %s (%s)" % size.groups())
-        elif line.startswith("Installing collected packages"):
-            print("  unpacking %d packages" % len(line.split(",")))
-        sys.stdout.flush()
-    if process.wait() == 0:
+    pip = [VENV_PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
+    code, lines = run(pip + list(arguments), show_pip)
+    if code == 0:
         return
     text = "\n".join(lines)
     if "No space left on device" in text or "Errno 28" in text:
         stop(
             "The disk is full: %.1f GB are left in %s, and the packages take about 6 GB on Linux. "
             "Free some space, then run the same command again." % (free_gb(), ROOT)
+        )
+    if "DO NOT MATCH THE HASHES" in text:
+        stop(
+            "A package that was downloaded is not the one in hashes.txt: damaged on its way, or another file. "
+            "Run the same command again, and if that does not help, look at where pip takes it from:\n\n"
+            + "\n".join(lines[-15:])
         )
     if re.search(r"NewConnectionError|NameResolutionError|Max retries|ReadTimeout|ConnectionError", text):
         stop(
@@ -160,40 +273,76 @@ def free_gb():
     return shutil.disk_usage(ROOT).free / 1e9
 
 
+@contextlib.contextmanager
+def alone(folder, waits=""):
+    """Only one process at a time is in this block for ``folder``; another says ``waits`` and waits for it.
+
+    The system gives the lock back when its process ends, however that happens.
+    """
+    import fcntl
+
+    handle = os.open(str(folder), os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (IOError, OSError) as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            if waits:
+                print(waits)
+                sys.stdout.flush()
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        # Some network drives know no locks: go on without one.
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def make_venv():
+    """Make ``.venv`` anew and fill it with exactly the pinned packages."""
+    if os.path.exists(STAMP):
+        os.remove(STAMP)
+    code, said = run([sys.executable, "-m", "venv", "--clear", VENV])
+    if code:
+        stop("Could not make %s: '%s -m venv' failed:\n\n%s" % (VENV, sys.executable, "\n".join(said[-15:])))
+    print("installing the pinned packages: a few minutes the first time, once")
+    requirements, constraints, hashes = (os.path.join(ROOT, name) for name in PINS)
+    wheels = ("--only-binary", ":all:")
+    # PyTorch stands in the second step alone: its builds have one version and different hashes.
+    pip_install("--no-deps", "--require-hashes", "-r", hashes, *wheels)
+    pip_install("-r", requirements, "-c", constraints, *wheels)
+    pip_install("--no-deps", "--no-build-isolation", "--editable", ROOT)
+    with open(STAMP + ".partial", "w") as file:
+        json.dump(wanted_stamp(), file)
+    os.rename(STAMP + ".partial", STAMP)
+
+
 def setup():
     """Make ``.venv`` complete; does nothing when it is."""
-    reason = why_incomplete()
-    if not reason:
+    if sys.version_info < (3, 6):
+        check_python()  # which stops: the rest needs more than such a Python has
+    if not why_incomplete():
         return
     check_python()
-    if free_gb() < LEAST_FREE_GB:
-        stop(
-            "The disk is full: %.1f GB are left in %s, and at least %d GB are needed (about 6 GB with PyTorch's "
-            "usual Linux build). Free some space, then run the same command again."
-            % (free_gb(), ROOT, LEAST_FREE_GB)
-        )
-    print(".venv: %s (Python %s)" % (reason, platform.python_version()))
-    try:
-        subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
-        print("installing the pinned packages: a few minutes the first time, once")
-        pip_install("-r", os.path.join(ROOT, "requirements.txt"))
-        pip_install("--no-deps", "--editable", ROOT)
-        with open(STAMP + ".partial", "w") as file:
-            json.dump(wanted_stamp(), file)
-        os.replace(STAMP + ".partial", STAMP)
-    except subprocess.CalledProcessError as error:
-        stop(
-            "Could not make %s: '%s' failed. Its message stands above."
-            % (VENV, " ".join(map(str, error.cmd[:4])))
-        )
-    except OSError as error:
-        stop(
-            "Could not make %s: %s. Free the space or the permission, then run the same command again."
-            % (VENV, error.strerror)
-        )
-    except KeyboardInterrupt:
-        stop("Interrupted. Run the same command again: it starts over, and what was downloaded is kept.")
-    print(".venv: complete")
+    with alone(ROOT, "Another `make setup` is at work in this folder. This one waits for its end."):
+        reason = why_incomplete()
+        if not reason:
+            return
+        if free_gb() < LEAST_FREE_GB:
+            stop(
+                "The disk is full: %.1f GB are left in %s, and at least %d GB are needed (about 6 GB with PyTorch's "
+                "usual Linux build). Free some space, then run the same command again."
+                % (free_gb(), ROOT, LEAST_FREE_GB)
+            )
+        print(".venv: %s (Python %s)" % (reason, platform.python_version()))
+        sys.stdout.flush()
+        try:
+            make_venv()
+        except (IOError, OSError) as error:
+            stop(
+                "Could not make %s: %s. Free the space or the permission, then run the same command again."
+                % (VENV, error.strerror)
+            )
+        print(".venv: complete")
 
 
 def check():
@@ -202,24 +351,17 @@ def check():
     Notebook 00 prints them. A row fails when the learner cannot go on without
     doing something about it, and ``found`` then says what.
     """
-    from importlib.metadata import PackageNotFoundError, version
-
+    different = differences()
+    missing = "missing: run `make setup`, then choose .venv as the kernel"
     rows = [(supported(sys.version_info), names_of_supported(), "Python " + platform.python_version())]
-    with open(os.path.join(ROOT, "requirements.txt")) as file:
-        pins = re.findall(r"^([A-Za-z0-9_.-]+)==([^ #;\n]+)", file.read(), re.M)
-    for name, wanted in pins:
-        try:
-            found = version(name)
-        except PackageNotFoundError:
-            found = "missing: run `make setup`, then choose .venv as the kernel"
-        ok = found.split("+")[0] == wanted
-        rows.append(
-            (
-                ok,
-                "%s %s" % (name, wanted),
-                found if ok or "missing" in found else found + ": run `make setup`",
-            )
-        )
+    for package, wanted, _ in pins("requirements.txt"):
+        _, found = different.pop(package, (wanted, wanted))
+        if found != wanted:
+            found = found + ": run `make setup`" if found else missing
+        rows.append((found == wanted, "%s %s" % (package, wanted), found))
+    others = ["%s %s" % (package, found or "missing") for package, (_, found) in different.items()]
+    found = ", ".join(others[:3]) + ": run `make setup`" if others else "as pinned"
+    rows.append((not others, "what these need in turn", found))
     free = free_gb()
     rows.append(
         (free > 1, "1 GB of free disk", "%.0f GB" % free if free > 1 else "%.1f GB: free some" % free)
@@ -227,5 +369,20 @@ def check():
     return rows
 
 
-if __name__ == "__main__":
+def main(arguments):
+    """``make setup``; with the argument ``run``, ``make run``: its own process takes this one's place."""
+    try:
+        from mode import mode
+
+        mode()
+    except ValueError as error:
+        stop(str(error))
     setup()
+    if arguments[:1] == ["run"]:
+        # Ctrl-C waits until helpers.run is there to answer it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+        os.execv(VENV_PYTHON, [VENV_PYTHON, "-m", "helpers.run"] + arguments[1:])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

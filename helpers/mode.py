@@ -6,6 +6,9 @@ quick    a short training that still passes 80 %: what a learner wants, and
 full     the recipe of the shipped checkpoint
 smoke    seconds, on drawings: for tests
 =======  ====================================================================
+
+``make setup`` reads it before anything is installed, with whatever Python the
+machine has, so no word here is new to an old one.
 """
 
 import os
@@ -13,7 +16,7 @@ import os
 MODES = ("quick", "full", "smoke")
 
 
-def mode() -> str:
+def mode():
     """The mode of this run: ``"quick"``, ``"full"`` or ``"smoke"``.
 
     Raises:
@@ -21,5 +24,7 @@ def mode() -> str:
     """
     chosen = os.environ.get("CHAPTER_MODE") or "quick"
     if chosen not in MODES:
-        raise ValueError(f"CHAPTER_MODE is {chosen!r}. The modes are {', '.join(MODES)}: set one of these.")
+        raise ValueError(
+            "CHAPTER_MODE is %r. The modes are %s: set one of these." % (chosen, ", ".join(MODES))
+        )
     return chosen

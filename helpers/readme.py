@@ -124,6 +124,20 @@ def the_proofs() -> str:
     return "\n\n".join(parts)
 
 
+def the_settings() -> str:
+    """The verdict of the tests under every setting; nothing while nobody has measured it."""
+    path = paths.MEASURED / "settings.json"
+    if not path.exists():
+        return ""
+    rows = []
+    for row in json.loads(path.read_text(encoding="utf-8"))["rows"].values():
+        tests = "all" if row["all"] else "those that compute"
+        numbers = [str(row.get(count, "–")) for count in ("passed", "failed", "skipped")]
+        reason = row.get("not_here")
+        rows.append([row["words"], f"not possible here: {reason}" if reason else tests, *numbers])
+    return _table(["setting", "tests", "passed", "failed", "skipped"], rows)
+
+
 def _folded(title: str, text: str) -> str:
     return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
 
@@ -185,6 +199,7 @@ TABLES = {
     "map": the_map,
     "numbers": the_numbers,
     "proofs": the_proofs,
+    "settings": the_settings,
     "photos": the_photos,
     "bench": the_bench,
 }

@@ -9,32 +9,115 @@ from which the README and the notebooks take every time and accuracy they state;
 with ``--ship`` the checkpoint that notebook 01 trained becomes the shipped one.
 """
 
-import argparse
-import json
 import os
+import signal
+import sys
+
+INTERRUPTED = "Interrupted. Run the same command again: finished files are whole, none is half-written."
+
+
+def say_and_leave(number, _=None):
+    """Ctrl-C while nothing has been started yet: one sentence, and the exit code of a command that was interrupted."""
+    os.write(2, f"\n{INTERRUPTED}\n".encode())
+    os._exit(128 + number)
+
+
+def answer_interrupts(answer) -> None:
+    """Let ``answer`` answer Ctrl-C, unless whoever started this process has it ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, answer)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT, signal.SIGTERM])  # `make run` holds it back
+
+
+if __name__ == "__main__":
+    answer_interrupts(say_and_leave)  # the imports take longest on a slow disk
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
 import re
 import shutil
-import subprocess
-import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import nbformat
+import psutil
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
+from nbstripout import strip_output
 from traitlets.config import Config
 
-from helpers import chapter, checkpoints, netron_view, paths, readme
-from helpers.coreml import size
+from helpers import chapter, paths
+from helpers.environment import alone
 from helpers.mode import mode
-from helpers.training import describe_device
 
 NOTEBOOKS = paths.ROOT / "notebooks"
 CELL_LIMIT_S = 3600
+START_LIMIT_S = 600
 PICTURED = ("alexnet.onnx", "AlexNet.mlpackage")
 """The models whose graphs the notebooks show."""
-# What a cleaned notebook does not keep: it changes from machine to machine and says nothing.
-VOLATILE = "metadata.language_info.version metadata.widgets"
+VOLATILE = [
+    "metadata.language_info.version",
+    "metadata.signature",
+    "metadata.widgets",
+    "cell.metadata.collapsed",
+    "cell.metadata.execution",
+    "cell.metadata.scrolled",
+]
+"""What a cleaned notebook does not keep: it changes from machine to machine and says nothing."""
+
+
+class Interruption:
+    """How Ctrl-C ends a run: at once, or when the file being written is whole.
+
+    Attributes:
+        kernel_files: the folder of the kernel at work, if there is one.
+    """
+
+    def __init__(self):
+        self.kernel_files, self._writing, self._pressed = None, False, False
+
+    def __call__(self, number, _=None):
+        """The answer to the signal: end every process that was started, and leave."""
+        if self._writing and not self._pressed:
+            self._pressed = number
+            return
+        for ignored in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(ignored, signal.SIG_IGN)
+        end_children()
+        if self.kernel_files:
+            shutil.rmtree(self.kernel_files, ignore_errors=True)
+        say_and_leave(number)
+
+    @contextlib.contextmanager
+    def later(self):
+        """In this block Ctrl-C waits for its end. Pressed twice, it does not."""
+        self._writing = True
+        try:
+            yield
+        finally:
+            self._writing = False
+            if self._pressed:
+                self(self._pressed)
+
+
+def end_children() -> None:
+    """End the processes that this one has started, and those that they have: first politely, then for certain."""
+    for number in (signal.SIGINT, signal.SIGKILL, signal.SIGKILL):
+        children = psutil.Process().children(recursive=True)
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.send_signal(number)
+        psutil.wait_procs(children, timeout=1)  # a cell that was interrupted clears up after itself
+
+
+interruption = Interruption()
 
 
 def first_line(source: str) -> str:
@@ -44,50 +127,107 @@ def first_line(source: str) -> str:
     return line if len(line) <= 60 else line[:59] + "…"
 
 
+class Cells:
+    """Prints each cell with its time as it ends.
+
+    Attributes:
+        place: the number of the cell at work, from 1; 0 before the first.
+        line: what its first line says.
+    """
+
+    def __init__(self, notebook):
+        self._cells = [index for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+        self.place, self.line, self._began = 0, "", 0.0
+
+    def _show(self, time_or_dots: str, end: str) -> None:
+        print(f"  cell {self.place:2d}/{len(self._cells)} {time_or_dots}  {self.line}", end=end, flush=True)
+
+    def start(self, cell, cell_index, **_) -> None:
+        if cell_index in self._cells:
+            self.place, self._began = self._cells.index(cell_index) + 1, time.perf_counter()
+            self.line = first_line(cell.source)
+            if sys.stdout.isatty():
+                self._show("    …    ", "\r")
+
+    def end(self, **_) -> None:
+        self._show(f"{time.perf_counter() - self._began:7.1f} s", "\n")
+
+
 def execute(path) -> tuple[nbformat.NotebookNode, float, str]:
     """Run one notebook and print each cell with its time as it ends.
 
     Returns:
         The executed notebook, the seconds it took, and the error text ("" when all went well).
+
+    Raises:
+        ValueError: the file is no notebook.
     """
-    notebook = nbformat.read(path, as_version=4)
-    cells = [index for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
-    started: dict[int, float] = {}
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except Exception as error:  # nbformat has many errors for a damaged file
+        name = paths.shorten(path)
+        raise ValueError(
+            f"{name} is no notebook, or damaged ({type(error).__name__}). Get it back with: git checkout {name}"
+        ) from error
+    began = time.perf_counter()
+    print(f"\n{path.stem}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="kernel-") as folder, ThreadPoolExecutor(1) as pool:
+        interruption.kernel_files = folder
+        try:
+            # Outside the main thread nbclient leaves the signals alone: Ctrl-C is answered here.
+            error = pool.submit(asyncio.run, _execute(notebook, path, Path(folder))).result()
+        except BaseException:
+            end_children()
+            raise
+        finally:
+            interruption.kernel_files = None
+    return notebook, time.perf_counter() - began, error
 
-    def on_start(cell, cell_index):
-        if cell_index in cells:
-            started[cell_index] = time.perf_counter()
-            if sys.stdout.isatty():
-                number = cells.index(cell_index) + 1
-                print(
-                    f"  cell {number:2d}/{len(cells)}     …    {first_line(cell.source)}",
-                    end="\r",
-                    flush=True,
-                )
 
-    def on_done(cell, cell_index, **_):
-        number = cells.index(cell_index) + 1
-        seconds = time.perf_counter() - started[cell_index]
-        print(f"  cell {number:2d}/{len(cells)} {seconds:7.1f} s  {first_line(cell.source)}", flush=True)
-
+async def _execute(notebook, path, folder: Path) -> str:
+    """Run a notebook's cells in a new kernel, whose files go to ``folder``; return the error text."""
+    cells, silent = Cells(notebook), logging.getLogger("helpers.run.nbclient")
+    silent.addHandler(logging.NullHandler())
+    silent.propagate = False  # what it would say is said below
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
     client = NotebookClient(
         notebook,
         timeout=CELL_LIMIT_S,
+        startup_timeout=START_LIMIT_S,
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
-        on_cell_start=on_start,
-        on_cell_executed=on_done,
+        on_cell_start=cells.start,
+        on_cell_executed=cells.end,
         record_timing=False,
-        # Without it every kernel warns that others on this machine could listen in.
-        config=Config(KernelManager={"transport_encryption": "required"}),
+        log=silent,
+        # Without encryption every kernel warns that others on this machine could listen in.
+        config=Config(
+            KernelManager={
+                "transport_encryption": "required",
+                "connection_file": str(folder / "connection.json"),
+            }
+        ),
     )
-    began, error = time.perf_counter(), ""
-    print(f"\n{path.stem}", flush=True)
-    try:
-        client.execute()
-    except (CellExecutionError, DeadKernelError) as problem:
-        error = re.sub(r"\x1b\[[\d;]*m", "", str(problem))  # a traceback comes in colours
-    return notebook, time.perf_counter() - began, error
+    with open(folder / "said", "w+b") as said:
+        try:
+            await client.async_execute(stdout=said, stderr=said)
+        except CellExecutionError as problem:
+            return re.sub(r"\x1b\[[\d;]*m", "", str(problem))  # a traceback comes in colours
+        except CellTimeoutError:
+            return (
+                f"Cell {cells.place} was still at work after {chapter.in_words(CELL_LIMIT_S)}, the limit of "
+                f"`make run`: {cells.line}\nTake a shorter mode (MODE=quick), or run the notebook in "
+                "JupyterLab (make lab), which has no limit."
+            )
+        except (DeadKernelError, RuntimeError, AssertionError):
+            said.seek(0)
+            last = "\n".join(said.read().decode(errors="replace").splitlines()[-5:])
+            when = f"in cell {cells.place}" if cells.place else "before its first cell"
+            return (
+                f"Its kernel ended {when}, most often because the memory was used up. Close other programs, "
+                f"or take a shorter mode (MODE=quick), then run the same command again.\n{last}"
+            )
+    return ""
 
 
 def write_page(notebook, name: str) -> None:
@@ -106,43 +246,36 @@ def write_page(notebook, name: str) -> None:
 
 def save_outputs(notebook, path) -> None:
     """Put the outputs back into ``notebooks/``, without what changes from run to run."""
-    for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
+    strip_output(notebook, keep_output=True, keep_count=True, keep_id=False, extra_keys=VOLATILE)
     with paths.replacing(path) as temporary:
         nbformat.write(notebook, temporary)
-        clean = [
-            sys.executable,
-            "-m",
-            "nbstripout",
-            "--keep-output",
-            "--keep-count",
-            "--extra-keys",
-            VOLATILE,
-        ]
-        subprocess.run([*clean, str(temporary)], check=True)
+
+
+def made_files() -> dict[str, int]:
+    """The files and folders in ``artifacts/`` that a reader may want, and their bytes."""
+    skipped = {"executed", "results", "scratch", "summary.json", "runs", "bench"}
+    made = {}
+    for path in sorted(paths.artifacts_dir().iterdir()):
+        if path.name not in skipped and not path.name.startswith("."):
+            with contextlib.suppress(FileNotFoundError):  # a notebook that is open elsewhere writes, too
+                made[path.name] = sum(p.stat().st_size for p in [path, *path.rglob("*")] if p.is_file())
+    return made
 
 
 def summarise(seconds: dict[str, float]) -> dict:
     """Gather what the notebooks recorded, and write ``artifacts/summary.json``."""
     results = {name: found for name, found in chapter.results().items() if name in seconds}
     merged = {key: value for recorded in results.values() for key, value in recorded.items()}
-    folder = paths.artifacts_dir()
-    skipped = {"executed", "results", "scratch", "summary.json", "runs", "bench"}
-    files = {
-        p.name: size(p)
-        for p in sorted(folder.iterdir())
-        if p.name not in skipped and not p.name.startswith(".")
-    }
     summary = {
         "source": merged.pop("source", None),
         "mode": mode(),
         "test_accuracy": merged.pop("test_accuracy", None),
         "onnx_max_abs_diff": merged.pop("onnx_max_abs_diff", None),
         **{key: value for key, value in merged.items() if key != "mode"},
-        "files": files,
+        "files": made_files(),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
     }
-    with paths.replacing(folder / "summary.json") as temporary:
+    with paths.replacing(paths.artifact("summary.json")) as temporary:
         temporary.write_text(json.dumps(summary, indent=1, ensure_ascii=False), encoding="utf-8")
     return summary
 
@@ -163,8 +296,9 @@ def print_table(summary: dict) -> None:
     print("\nWhat was made and measured")
     row("data", summary["source"])
     row("mode", summary["mode"])
-    if summary["test_accuracy"] is not None:
-        row("accuracy on the test images", f"{summary['test_accuracy']:.2%}")
+    accuracy = summary["test_accuracy"]
+    if accuracy is not None:
+        row("accuracy on the test images", f"{accuracy:.2%}" if isinstance(accuracy, float) else accuracy)
     known = {"source", "mode", "test_accuracy", "files", "seconds"}
     for name, value in summary.items():
         if isinstance(value, dict) and name not in known:
@@ -184,6 +318,8 @@ def print_table(summary: dict) -> None:
 
 def keep_pictures() -> None:
     """Draw the graphs that the notebooks show, for readers who have no Chromium."""
+    from helpers import netron_view
+
     for name in PICTURED:
         netron_view.save_picture(paths.artifact(name))
 
@@ -193,6 +329,9 @@ def keep_measured(summary: dict) -> None:
 
     A run of some notebooks only replaces what these measured.
     """
+    from helpers import readme
+    from helpers.training import describe_device
+
     measured = chapter.read_measured()
     everything = set(summary["seconds"]) >= set(chapter.NOTEBOOKS)
     kept = {} if everything else measured.get(mode(), {})
@@ -208,9 +347,50 @@ def keep_measured(summary: dict) -> None:
 
 def ship() -> None:
     """Make the checkpoint that notebook 01 has just trained the one that ships."""
+    from helpers import checkpoints
+
     for name in (checkpoints.SHIPPED, checkpoints.SHIPPED.with_suffix(".json")):
         with paths.replacing(name) as temporary:
             shutil.copyfile(paths.artifact(name.name), temporary)
+
+
+def run_all(notebooks, chosen) -> int:
+    """Run the notebooks, keep what is to be kept of each, and print the table; return the exit code."""
+    seconds = {}
+    for path in notebooks:
+        notebook, seconds[path.stem], error = execute(path)
+        with interruption.later():
+            write_page(notebook, path.stem)
+        if error:
+            print(f"\n{path.name} stopped with an error:\n\n{error}", file=sys.stderr)
+            return 1
+        with interruption.later():
+            if chosen.ship and path.stem.startswith("01"):
+                ship()
+            if chosen.save:
+                save_outputs(notebook, path)
+    with interruption.later():
+        summary = summarise(seconds)
+        print_table(summary)
+    if chosen.save and not chosen.names:
+        keep_pictures()
+    if chosen.measure:
+        keep_measured(summary)
+    return 0
+
+
+def find(names: list[str]) -> list[Path]:
+    """The notebooks whose name starts with one of ``names``; all, if there are none.
+
+    Raises:
+        ValueError: there is none.
+    """
+    notebooks = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    found = [path for path in notebooks if not names or path.stem.startswith(tuple(names))]
+    if not found:
+        which = f" starts with {', '.join(names)}" if names else ", where they belong"
+        raise ValueError(f"No notebook in {paths.shorten(NOTEBOOKS)}{which}.")
+    return found
 
 
 def main(arguments=None) -> int:
@@ -222,42 +402,33 @@ def main(arguments=None) -> int:
         "names", nargs="*", help="only notebooks whose name starts with one of these, e.g. 03"
     )
     chosen = parser.parse_args(arguments)
-    notebooks = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    if chosen.names:
-        notebooks = [path for path in notebooks if path.stem.startswith(tuple(chosen.names))]
-    if not notebooks:
-        print(
-            f"No notebook in {paths.shorten(NOTEBOOKS)} starts with {', '.join(chosen.names)}.",
-            file=sys.stderr,
-        )
-        return 2
-    os.environ["CHAPTER_MODE"] = mode()
-    if not chosen.names:
-        # What an earlier run recorded must not pass for this one's.
-        shutil.rmtree(paths.artifacts_dir() / "results", ignore_errors=True)
+    try:
+        os.environ["CHAPTER_MODE"] = mode()
+        notebooks = find(chosen.names)
+        # Two runs at once would take each other's network for their own.
+        with alone(
+            paths.artifacts_dir(), "Another `make run` is at work in this folder. This one waits for its end."
+        ):
+            if not chosen.names:
+                # What an earlier run recorded must not pass for this one's, and what was killed lies about.
+                paths.remove_leftovers(paths.artifacts_dir(), below=True)
+                shutil.rmtree(paths.artifacts_dir() / "results", ignore_errors=True)
+            return run_all(notebooks, chosen)
+    except BrokenPipeError:  # `make run | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 2 if isinstance(error, ValueError) else 1
 
-    seconds = {}
-    for path in notebooks:
-        notebook, seconds[path.stem], error = execute(path)
-        write_page(notebook, path.stem)
-        if error:
-            print(f"\n{path.name} stopped with an error:\n\n{error}", file=sys.stderr)
-            return 1
-        if chosen.ship and path.stem.startswith("01"):
-            ship()
-        if chosen.save:
-            save_outputs(notebook, path)
-    summary = summarise(seconds)
-    print_table(summary)
-    if chosen.save and not chosen.names:
-        keep_pictures()
-    if chosen.measure:
-        keep_measured(summary)
-    return 0
+
+def answering(arguments=None) -> int:
+    """``main``, ended by Ctrl-C with one sentence."""
+    answer_interrupts(interruption)
+    code = main(arguments)
+    answer_interrupts(signal.SIG_IGN)  # all is done
+    return code
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("\nInterrupted. Run the same command again: finished files are whole, none is half-written.")
+    sys.exit(answering())

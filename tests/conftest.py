@@ -1,7 +1,9 @@
-"""What every test of ``helpers`` gets: a scratch artifacts folder, and no mode from outside."""
+"""What every test of ``helpers`` gets: a scratch artifacts folder, and no mode or proxy from outside."""
 
 import ctypes
+import functools
 import os
+import re
 import signal
 import sys
 
@@ -13,6 +15,19 @@ for name in ("no_proxy", "NO_PROXY"):
 
 # A script's background process ignores Ctrl-C, and so would everything here that is to be interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@functools.cache
+def computes(path) -> bool:
+    imports = r"^\s*(import|from) (torch|onnx|coremltools|tests)\b"
+    return re.search(imports, path.read_text(encoding="utf-8"), re.M) is not None
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of every file that computes: another processor may add in another order."""
+    for item in items:
+        if item.path.suffix == ".py" and computes(item.path):
+            item.add_marker("processor")
 
 
 @pytest.fixture(autouse=True)

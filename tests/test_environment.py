@@ -1,22 +1,38 @@
 """The set-up, on real virtual environments without packages in them: quick to make, and enough to see what it sees."""
 
+import ast
 import json
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections import namedtuple
+from importlib import metadata
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from helpers import environment, paths
 
 Version = namedtuple("Version", "major minor micro")
+PINS = re.compile(r"^([\w.-]+)==([^ ;\\\n]+)", re.M)
+CONSTRAINTS = """demo==1.0
+inner==0.9 ; python_full_version < '3.5'
+inner==1.0 ; python_full_version >= '3.5'
+elsewhere==2.0 ; sys_platform == 'nowhere'
+"""
 
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A checkout with a complete .venv: one pinned package, which is there, and helpers, which can be imported."""
+    """A checkout with a complete .venv: two pinned packages, which are there, and helpers, which can be imported."""
     (tmp_path / "requirements.txt").write_text("demo==1.0  # a reason\n")
+    (tmp_path / "constraints.txt").write_text(CONSTRAINTS)
+    (tmp_path / "hashes.txt").write_text(CONSTRAINTS)
     monkeypatch.setattr(environment, "ROOT", str(tmp_path))
     monkeypatch.setattr(environment, "VENV", str(tmp_path / ".venv"))
     monkeypatch.setattr(environment, "VENV_PYTHON", str(tmp_path / ".venv/bin/python"))
@@ -25,8 +41,9 @@ def checkout(tmp_path, monkeypatch):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / ".venv"], check=True)
     (site,) = (tmp_path / ".venv/lib").glob("python3.*/site-packages")
     (site / "helpers.py").write_text("")
-    (site / "demo-1.0.dist-info").mkdir()
-    (site / "demo-1.0.dist-info/METADATA").write_text("Name: demo\nVersion: 1.0\n")
+    for package in ("demo", "inner"):
+        (site / f"{package}-1.0.dist-info").mkdir()
+        (site / f"{package}-1.0.dist-info/METADATA").write_text(f"Name: {package}\nVersion: 1.0\n")
     (tmp_path / ".venv/.complete").write_text(json.dumps(environment.wanted_stamp()))
     return tmp_path
 
@@ -44,13 +61,20 @@ def test_an_installation_that_was_broken_off_is_noticed(checkout):
     assert "broken off" in environment.why_incomplete()
 
 
-def test_changed_pins_are_noticed(checkout):
-    (checkout / "requirements.txt").write_text("demo==2.0\n")
-    assert "requirements.txt has changed" in environment.why_incomplete()
+@pytest.mark.parametrize("name", environment.PINS)
+def test_changed_pins_are_noticed(checkout, name):
+    with (checkout / name).open("a") as file:
+        file.write("new==2.0\n")
+    assert "pinned versions have changed" in environment.why_incomplete()
 
 
 @pytest.mark.parametrize(
-    ("lost", "named"), [("demo-1.0.dist-info/METADATA", "demo"), ("helpers.py", "helpers")]
+    ("lost", "named"),
+    [
+        ("demo-1.0.dist-info/METADATA", "demo"),
+        ("inner-1.0.dist-info/METADATA", "inner"),
+        ("helpers.py", "helpers"),
+    ],
 )
 def test_a_package_that_went_missing_is_noticed(checkout, lost, named):
     (path,) = (checkout / ".venv/lib").glob(f"python3.*/site-packages/{lost}")
@@ -58,10 +82,20 @@ def test_a_package_that_went_missing_is_noticed(checkout, lost, named):
     assert re.search(rf"not the pinned one \({named}", environment.why_incomplete())
 
 
-def test_another_version_of_a_package_is_noticed(checkout):
-    (path,) = (checkout / ".venv/lib").glob("python3.*/site-packages/demo-1.0.dist-info/METADATA")
-    path.write_text("Name: demo\nVersion: 1.1\n")
-    assert "demo 1.0 1.1" in environment.why_incomplete()
+def test_the_helpers_of_another_checkout_are_noticed(checkout, tmp_path_factory):
+    """A copied checkout: its .venv points to the one that it was copied from."""
+    other = tmp_path_factory.mktemp("other")
+    (path,) = (checkout / ".venv/lib").glob("python3.*/site-packages/helpers.py")
+    path.rename(other / "helpers.py")
+    (path.parent / "other.pth").write_text(f"{other}\n")
+    assert "not the pinned one (helpers)" in environment.why_incomplete()
+
+
+@pytest.mark.parametrize("package", ["demo", "inner"])
+def test_another_version_of_a_package_is_noticed(checkout, package):
+    (path,) = (checkout / ".venv/lib").glob(f"python3.*/site-packages/{package}-1.0.dist-info/METADATA")
+    path.write_text(f"Name: {package}\nVersion: 1.1\n")
+    assert re.search(rf"{package} .*1\.0 1\.1", environment.why_incomplete())
 
 
 def test_a_cpu_build_counts_as_its_version(checkout):
@@ -109,34 +143,162 @@ def test_a_full_disk_gets_one_sentence_before_anything_is_made(checkout, monkeyp
     [
         ("OSError: [Errno 28] No space left on device", "The disk is full"),
         ("Max retries exceeded with url", "package index could not be reached"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "not the one in hashes.txt"),
         ("ERROR: something else", "its last lines say why:\n\nERROR: something else"),
     ],
 )
 def test_pips_failure_becomes_a_sentence(checkout, monkeypatch, says, sentence):
-    # A pip that can only fail, in the place where pip would be.
-    (site,) = (checkout / ".venv/lib").glob("python3.*/site-packages")
-    (site / "pip.py").write_text(f"import sys; print({says!r}); sys.exit(1)")
+    fake_pip(checkout, f"print({says!r}); sys.exit(1)")
     with pytest.raises(SystemExit, match=sentence):
         environment.pip_install("demo")
 
 
-def test_it_can_be_read_by_a_python_that_is_too_old():
+@pytest.mark.parametrize("name", ["environment", "mode"])
+def test_it_can_be_read_by_a_python_that_is_too_old(name):
     """No newer syntax than Python 3.6's, and no f-string, so that an old Python prints the sentence."""
-    import ast
-
-    source = (paths.ROOT / "helpers/environment.py").read_text(encoding="utf-8")
+    source = (paths.ROOT / f"helpers/{name}.py").read_text(encoding="utf-8")
     source.encode("ascii")  # Python 2 takes nothing else without being told
     tree = ast.parse(source, feature_version=(3, 6))
-    assert not any(isinstance(node, ast.JoinedStr) for node in ast.walk(tree))
+    assert not any(isinstance(node, ast.JoinedStr | ast.AnnAssign) for node in ast.walk(tree))
+    assert not any(getattr(node, "returns", None) for node in ast.walk(tree))
+
+
+def fake_pip(checkout, code):
+    """Put a program of our own where pip would be; the file ``started`` says that it runs."""
+    (site,) = (checkout / ".venv/lib").glob("python3.*/site-packages")
+    (site / "pip.py").write_text(f"import pathlib, sys, time\npathlib.Path('started').touch()\n{code}\n")
+
+
+def start(checkout, code):
+    """Run ``code`` with the environment module of this checkout in a process of its own, as ``make`` does."""
+    names = f"environment.ROOT, environment.VENV = {str(checkout)!r}, {str(checkout / '.venv')!r}"
+    names += f"; environment.VENV_PYTHON = {str(checkout / '.venv/bin/python')!r}"
+    names += f"; environment.STAMP = {str(checkout / '.venv/.complete')!r}"
+    code = f"import environment; {names}; environment.answer_interrupts(); {code}"
+    return subprocess.Popen(
+        [sys.executable, "-S", "-c", code],
+        cwd=paths.ROOT / "helpers",
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def wait_for(path):
+    while not path.exists():
+        time.sleep(0.01)
+
+
+def test_an_interrupted_installation_says_one_sentence_and_leaves_no_process(checkout):
+    fake_pip(checkout, "import os; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(600)")
+    process = start(checkout, "environment.pip_install('demo')")
+    wait_for(checkout / "pid")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out, err) == (130, "", f"\n{environment.INTERRUPTED}\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((checkout / "pid").read_text()), 0)
+
+
+def test_two_setups_at_once_take_turns(checkout):
+    first = start(
+        checkout, "a = environment.alone(environment.ROOT); a.__enter__(); print('in', flush=True); input()"
+    )
+    assert first.stdout.readline() == "in\n"
+    (checkout / ".venv/.complete").unlink()
+    second = start(checkout, "environment.make_venv = lambda: print('made'); environment.setup()")
+    assert "This one waits" in second.stdout.readline()
+    first.kill()  # however it ends, its lock ends with it
+    first.communicate()
+    assert "made" in second.communicate()[0]
+
+
+@pytest.mark.parametrize("wrong", ["MODE=slow", "CHAPTER_MODE=slow"])
+@pytest.mark.parametrize("target", ["setup", "run", "lab"])
+def test_a_wrong_mode_is_refused_before_anything_is_installed(tmp_path, wrong, target):
+    (tmp_path / "helpers").mkdir()
+    for name in ("Makefile", "helpers/environment.py", "helpers/mode.py"):
+        shutil.copy(paths.ROOT / name, tmp_path / name)
+    result = make(tmp_path, target, wrong)
+    assert result.returncode == 2
+    assert "CHAPTER_MODE is 'slow'. The modes are quick, full, smoke" in result.stderr
+    assert "Traceback" not in result.stderr and not (tmp_path / ".venv").exists()
+
+
+def make(folder, *arguments):
+    clean = {
+        name: value for name, value in os.environ.items() if name not in ("MODE", "CHAPTER_MODE", "MAKEFLAGS")
+    }
+    clean["PYTHON"] = sys.executable
+    return subprocess.run(["make", *arguments], cwd=folder, env=clean, text=True, capture_output=True)
+
+
+def test_a_python_that_is_not_there_gets_one_sentence(tmp_path):
+    shutil.copy(paths.ROOT / "Makefile", tmp_path)
+    result = make(tmp_path, "run", "PYTHON=python9")
+    assert result.returncode == 2
+    assert "There is no program 'python9'" in result.stderr
 
 
 def test_the_check_of_this_environment_finds_every_pin():
     rows = environment.check()
-    pins = re.findall(r"^[\w-]+==", (paths.ROOT / "requirements.txt").read_text(), re.M)
-    assert len(rows) == len(pins) + 2
-    assert len(pins) >= 15
+    assert len(rows) == len(environment.pins("requirements.txt")) + 3
     failed = [f"{what}: {found}" for ok, what, found in rows if not ok]
     assert failed == []
+
+
+def test_the_check_names_what_is_missing_and_what_is_another_version(monkeypatch):
+    monkeypatch.setattr(
+        environment, "differences", lambda: {"torch": ("2.15.0", ""), "anyio": ("4.16.0", "4.0")}
+    )
+    failed = {what: found for ok, what, found in environment.check() if not ok}
+    assert re.match("missing: run `make setup`", failed.pop(next(what for what in failed if "torch" in what)))
+    assert failed == {"what these need in turn": "anyio 4.0: run `make setup`"}
+
+
+def read_pins(name):
+    found = {}
+    for package, version in PINS.findall((paths.ROOT / name).read_text(encoding="utf-8")):
+        found.setdefault(package, set()).add(version)
+    return found
+
+
+def test_the_three_files_of_pins_agree():
+    requirements, constraints, hashes = map(read_pins, environment.PINS)
+    for package, versions in requirements.items():
+        assert constraints[package] == versions, f"{package}: run `make pins`"
+    assert len(constraints) > 150
+    # PyTorch's builds, for processors alone and for NVIDIA cards, have one version and different files.
+    build = re.compile(r"torch|torchvision|triton|nvidia-.+|cuda-.+")
+    assert hashes == {name: found for name, found in constraints.items() if not build.fullmatch(name)}
+    setuptools = re.search(r'"setuptools==([\d.]+)"', (paths.ROOT / "pyproject.toml").read_text())
+    assert {setuptools[1]} == constraints["setuptools"]
+
+
+def test_everything_that_a_pinned_package_needs_here_is_pinned():
+    """constraints.txt is whole: on this system and Python nothing is left to the day of the installation."""
+    pinned, needed = read_pins("constraints.txt"), list(read_pins("requirements.txt"))
+    for package in needed:  # grows while it is read
+        for text in metadata.requires(package) or []:
+            wanted = Requirement(text)
+            name = canonicalize_name(wanted.name)
+            if name not in needed and (not wanted.marker or wanted.marker.evaluate({"extra": ""})):
+                needed.append(name)
+    assert len(needed) > 100
+    assert set(needed) <= set(pinned)
+
+
+def test_every_hashed_package_has_hashes_and_no_file_names_an_index():
+    text = (paths.ROOT / "hashes.txt").read_text()
+    for package in re.split(r"\n(?=\S)", text.split("\n", 1)[1].rstrip()):
+        first, *rest = package.split("\n")
+        assert rest and all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in rest), (
+            first
+        )
+    for name in environment.PINS:
+        assert not re.search(r"://|--(extra-)?index|find-links", (paths.ROOT / name).read_text()), name
 
 
 def test_every_pin_is_exact_and_has_its_reason():
@@ -149,6 +311,7 @@ def test_every_pin_is_exact_and_has_its_reason():
 def test_environment_yml_is_a_shell_around_the_requirements():
     text = (paths.ROOT / "environment.yml").read_text()
     assert "- -r requirements.txt" in text
+    assert "- -c constraints.txt" in text
     assert "- --editable ." in text
     python = re.search(r"- python=3\.(\d+)", text)
     assert environment.supported((3, int(python[1])))

@@ -1,13 +1,15 @@
 """The house rules that a machine can check."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from helpers import paths
+from helpers import environment, paths
 
 # From the bottom of the road to the top: a module imports from those above it in this list only.
 ORDER = [
@@ -86,3 +88,34 @@ def test_code_and_notebooks_are_tidy(command):
     ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "."]
     result = subprocess.run(ruff, cwd=paths.ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout
+
+
+WORKFLOWS = sorted((paths.ROOT / ".github/workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_may_only_read_and_its_actions_are_pinned_by_commit(path):
+    """A tag can be moved to other code, a commit cannot; the version stands beside it for the reader."""
+    text = path.read_text(encoding="utf-8")
+    workflow = yaml.safe_load(text)
+    assert workflow["permissions"] == {"contents": "read"}
+    uses = re.findall(r"\buses: (.+)", text)
+    assert len(uses) >= 2
+    for action in uses:
+        assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
+    for job in workflow["jobs"].values():
+        assert job["timeout-minutes"] <= 90
+        assert "permissions" not in job
+
+
+def test_the_tests_run_on_every_python_that_is_supported():
+    workflow = yaml.safe_load((paths.ROOT / ".github/workflows/tests.yml").read_text(encoding="utf-8"))
+    (major, oldest), (_, newest) = environment.OLDEST, environment.NEWEST
+    expected = [f"{major}.{minor}" for minor in range(oldest, newest + 1)]
+    assert workflow["jobs"]["linux"]["strategy"]["matrix"]["python"] == expected
+
+
+def test_the_process_that_runs_the_notebooks_does_not_import_torch():
+    """It only waits for their kernels, and 700 MB are a third of a small machine."""
+    code = "import sys, helpers.run; print(sorted({'torch', 'coremltools', 'onnx', 'matplotlib'} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=paths.ROOT).strip() == "[]"

@@ -1,9 +1,20 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import nbformat
+import psutil
 import pytest
 
 from helpers import chapter, paths, run
+
+
+def write(folder, name, *cells):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbformat.write(notebook, folder / f"{name}.ipynb")
 
 
 @pytest.fixture
@@ -19,8 +30,7 @@ def folder(tmp_path, monkeypatch):
         "02_fails": ["x = 1", "raise RuntimeError('as planned')", "print('never')"],
     }
     for name, cells in sources.items():
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+        write(tmp_path, name, *cells)
     return tmp_path
 
 
@@ -79,7 +89,7 @@ def test_saving_keeps_outputs_and_two_builds_are_the_same(folder):
 def test_measuring_one_notebook_keeps_what_the_others_measured(folder, monkeypatch):
     measured = paths.artifact("measured.json")
     monkeypatch.setattr(chapter, "MEASURED", measured)
-    monkeypatch.setattr(run.readme, "update", lambda: None)
+    monkeypatch.setattr("helpers.readme.update", lambda: None)
     old = {
         "seconds": {"00_hello": 5.0, "01_result": 7.0},
         "files": {"a.pth": 1},
@@ -110,6 +120,170 @@ def test_recording_adds_up_and_needs_a_beginning(monkeypatch):
     chapter.record(a=1)
     chapter.record(b=2)
     assert chapter.results() == {"00_start_here": {"mode": "quick", "a": 1, "b": 2}}
+
+
+@pytest.mark.parametrize("text", [b'{"a": 1', b"[1, 2]", b"\xff\xfe", b"[" * 100_000, b"", b"null"])
+def test_a_damaged_record_is_made_again(monkeypatch, text):
+    monkeypatch.setattr(chapter, "_current", "00_start_here")
+    monkeypatch.setattr(chapter, "_recorded", {})
+    paths.artifact("results/00_start_here.json").write_bytes(text)
+    paths.artifact("results/01_train_alexnet.json").write_bytes(text)
+    assert chapter.results() == {"00_start_here": {}, "01_train_alexnet": {}}
+    chapter.record(b=2)
+    assert chapter.results()["00_start_here"] == {"mode": "quick", "b": 2}
+
+
+def test_the_table_shows_whatever_was_recorded(folder, capsys):
+    for name in ("01_result", "02_fails"):
+        (folder / f"{name}.ipynb").unlink()
+    odd = {
+        "test_accuracy": "high",
+        "source": [1],
+        "parity": {"a": None, "b": [1, {}]},
+        "files": 3,
+        "seconds": "x",
+    }
+    write(
+        folder,
+        "00_hello",
+        f"from helpers import chapter; chapter._current = '00_hello'; chapter.record(**{odd!r})",
+    )
+    assert run.main([]) == 0
+    assert "high" in capsys.readouterr().out
+
+
+def test_a_cell_over_its_limit_gets_one_sentence(folder, monkeypatch, capsys):
+    monkeypatch.setattr(run, "CELL_LIMIT_S", 1)
+    write(folder, "00_hello", "1", "import time; time.sleep(60)")
+    assert run.main(["00"]) == 1
+    err = capsys.readouterr().err
+    assert "Cell 2 was still at work after 1 seconds" in err and "time.sleep(60)" in err
+    assert "make lab" in err and "Traceback" not in err
+
+
+def test_a_kernel_that_dies_gets_one_sentence(folder, capsys):
+    write(folder, "00_hello", "import os, sys; os.write(2, b'no memory'); os._exit(1)")
+    assert run.main(["00"]) == 1
+    err = capsys.readouterr().err
+    assert "Its kernel ended in cell 1" in err and "no memory" in err
+    assert "Traceback" not in err and "Error" not in err
+
+
+@pytest.mark.parametrize("text", [b'{"cells": [', b"[]", b"\xff", b"{}"])
+def test_a_damaged_notebook_is_named(folder, capsys, text):
+    (folder / "00_hello.ipynb").write_bytes(text)
+    assert run.main(["00"]) == 2
+    assert "00_hello.ipynb is no notebook, or damaged" in capsys.readouterr().err
+
+
+def test_a_wrong_mode_is_refused_in_one_sentence(folder, monkeypatch, capsys):
+    monkeypatch.setenv("CHAPTER_MODE", "slow")
+    assert run.main([]) == 2
+    assert "CHAPTER_MODE is 'slow'. The modes are" in capsys.readouterr().err
+
+
+# -- interruption, two at once, a full disk: in a process of its own ----------------------------------
+
+
+def start(folder, before="", arguments=()):
+    """`make run` on the notebooks of ``folder``, in a process that says what it does as it goes."""
+    code = f"import sys, pathlib; from helpers import run; run.NOTEBOOKS = pathlib.Path({str(folder)!r}); {before}\n"
+    code += f"sys.exit(run.answering({list(arguments)!r}))"
+    return start_python("-c", code)
+
+
+def start_python(*arguments, **variables):
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=paths.ROOT,
+        env=os.environ | variables,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def interrupt(process):
+    """Press Ctrl-C; what was said until then, once the sentence and the exit code are as promised."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, err) == (130, f"\n{run.INTERRUPTED}\n")
+    # A kernel that lost its parent ends by itself, a second later.
+    assert not [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE], (
+        "no kernel is left"
+    )
+    return out
+
+
+def read_until(process, word):
+    for line in process.stdout:
+        if word in line:
+            return
+    raise AssertionError(process.stderr.read())
+
+
+def test_interrupted_while_it_imports(tmp_path):
+    (tmp_path / "nbformat.py").write_text("print('importing', flush=True); import time; time.sleep(600)")
+    process = start_python("-m", "helpers.run", PYTHONPATH=f"{tmp_path}{os.pathsep}{paths.ROOT}")
+    read_until(process, "importing")
+    interrupt(process)
+
+
+def test_interrupted_while_a_kernel_starts(folder):
+    process = start(folder)
+    read_until(process, "00_hello")
+    interrupt(process)
+
+
+def test_interrupted_in_a_cell(folder, tmp_path):
+    write(folder, "00_hello", f"open({str(tmp_path / 'on')!r}, 'w').close(); import time; time.sleep(600)")
+    process = start(folder)
+    while not (tmp_path / "on").exists():
+        time.sleep(0.05)
+    interrupt(process)
+
+
+@pytest.mark.parametrize("work", ["write_page", "summarise"])
+def test_interrupted_while_it_writes_it_ends_what_it_writes(folder, scratch_artifacts, work):
+    (folder / "02_fails.ipynb").unlink()
+    slowly = f"real = run.{work}\ndef slowly(*a): print('writing', flush=True); import time; time.sleep(1); return real(*a)"
+    process = start(folder, f"\n{slowly}\nrun.{work} = slowly")
+    read_until(process, "writing")
+    interrupt(process)
+    written = {"write_page": "executed/00_hello.html", "summarise": "summary.json"}[work]
+    assert (scratch_artifacts / written).stat().st_size > 100
+    hidden = [path for path in scratch_artifacts.rglob(".*")]
+    assert hidden == []
+
+
+def test_two_runs_at_once_both_end_well(folder, tmp_path, scratch_artifacts):
+    (folder / "02_fails.ipynb").unlink()
+    wait = (
+        f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.05)"
+    )
+    write(folder, "00_hello", wait)
+    first = start(folder)
+    read_until(first, "00_hello")
+    second = start(folder)
+    read_until(second, "This one waits for its end")
+    (tmp_path / "go").touch()
+    for process in (first, second):
+        out, err = process.communicate()
+        assert (process.returncode, err) == (0, "")
+        assert "accuracy on the test images        50.00%" in out
+    assert json.loads((scratch_artifacts / "summary.json").read_text())["test_accuracy"] == 0.5
+
+
+def test_a_full_disk_gets_one_sentence(folder):
+    # A limit on the size of a file, the kernel's among them, fails as a full disk does.
+    process = start(
+        folder, "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))", ["00"]
+    )
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert "00_hello.html" in err and "Free" in err and "Traceback" not in err
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(12.4, "12 seconds"), (89, "89 seconds"), (130, "2 minutes")])
