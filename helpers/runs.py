@@ -17,7 +17,9 @@ from pathlib import Path
 import torch
 
 from helpers import camera, model, muon, paths, training
-from helpers.training import History, Recipe, fit
+from helpers.checkpoints import read_state
+from helpers.torch_files import check_file
+from helpers.training import LARGEST_HISTORY, NOT_A_HISTORY, History, Recipe, fit
 
 CODE = [Path(module.__file__) for module in (camera, model, muon, training)]
 """The files that decide how a run ends. A run made by other code is another run."""
@@ -139,22 +141,17 @@ def _save(path: Path, network, history: History, data) -> None:
         path.unlink(missing_ok=True)
 
 
-def _history(kept: dict, recipe: Recipe | None = None, state=None) -> History:
-    recipe = recipe or Recipe(**kept["recipe"])
-    return History(recipe, kept["device"], kept["rows"], kept["steps"], kept["finished"], state)
-
-
 def _load(path: Path, recipe: Recipe, network) -> History | None:
     """The run in this file, its weights put into ``network``; None when there is none that can be used."""
     if not path.exists():
         return None
     fresh = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_state(path)
         network.load_state_dict(content["weights"])
         state = content["state"] and content["state"] | {"model": content["weights"]}
-        return _history(content["run"], recipe, state)
-    except Exception as error:  # torch.load raises whatever the damage leads it to
+        return History.of(content["run"], recipe, state)
+    except Exception as error:  # what is in it may be anything
         network.load_state_dict(fresh)
         print(f"{paths.shorten(path)} is damaged ({type(error).__name__}): the run is trained again.")
         return None
@@ -169,8 +166,8 @@ def read(folder) -> Run:
     """
     path = Path(folder) / "run.pth"
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        history = _history(content["run"])
+        content = read_state(path)
+        history = History.of(content["run"])
         network = history.recipe.model()
         network.load_state_dict(content["weights"])
     except FileNotFoundError as error:
@@ -193,9 +190,10 @@ def histories(folder=None) -> dict[str, History]:
     found = []
     for path in Path(folder or default_folder()).glob("*/run.json"):
         try:
+            check_file(path, "", LARGEST_HISTORY)
             kept = json.loads(path.read_text(encoding="utf-8"))
-            found.append((kept["saved"], path.parent.name, _history(kept)))
-        except (ValueError, KeyError, TypeError) as error:
+            found.append((str(kept["saved"]), path.parent.name, History.of(kept)))
+        except (OSError, *NOT_A_HISTORY) as error:
             print(
                 f"{paths.shorten(path)} is damaged ({type(error).__name__}: {error}) and left out. Delete its folder, "
                 "or train the run again."

@@ -21,6 +21,7 @@ import sys
 import time
 import weakref
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from statistics import mean, median
 
 import torch
@@ -33,6 +34,7 @@ from helpers.mode import mode
 from helpers.model import AlexNet
 from helpers.muon import Muon
 from helpers.paths import replacing
+from helpers.torch_files import check_file
 
 
 @dataclass(frozen=True, repr=False)
@@ -495,10 +497,44 @@ class History:
 
     @classmethod
     def load(cls, path) -> "History":
-        """Read what ``save`` wrote."""
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-        return cls(**content | {"recipe": Recipe(**content["recipe"])})
+        """Read what ``save`` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is damaged, or holds something else.
+        """
+        check_file(path, "history.save(path) writes one.", LARGEST_HISTORY)
+        try:
+            return cls.of(json.loads(Path(path).read_text(encoding="utf-8")))
+        except NOT_A_HISTORY as error:
+            raise ValueError(
+                f"{paths.shorten(path)} is damaged, or no history ({type(error).__name__}). Save the history again."
+            ) from error
+
+    @classmethod
+    def of(cls, content: dict, recipe: Recipe | None = None, state: dict | None = None) -> "History":
+        """The history in a dict with the keys that ``save`` writes.
+
+        Raises:
+            One of ``NOT_A_HISTORY``: it is none.
+        """
+        rows = [{name: row[name] for name in ROW} for row in content["rows"]]
+        if any(not isinstance(value, numbers.Real) for row in rows for value in row.values()):
+            raise ValueError("a row holds something that is no number")
+        recipe = recipe or Recipe(**content["recipe"])
+        return cls(
+            recipe, str(content["device"]), rows, int(content["steps"]), bool(content["finished"]), state
+        )
+
+
+ROW = ("epoch", "learning_rate", "train_loss", "train_accuracy", "test_accuracy", "seconds")
+"""What a row of a history holds."""
+
+LARGEST_HISTORY = 10**7
+"""Bytes. An epoch takes about 200."""
+
+NOT_A_HISTORY = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+"""What comes of reading something else as a history."""
 
 
 class _Progress:
