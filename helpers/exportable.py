@@ -1,10 +1,11 @@
 """Is a network one that can be written down for others? Asked before every export and conversion."""
 
 import torch
-from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.module_tracker import ModuleTracker
+
+from helpers.model import check_network
 
 SQUASH = {"softmax": "softmax", "softmin": "softmax", "gumbel_softmax": "softmax", "sigmoid": "sigmoid"}
 """Functions whose results are probabilities, and what they are called."""
@@ -17,23 +18,9 @@ def check_module(model) -> None:
     """Refuse what is no network, and a network in training mode.
 
     Raises:
-        TypeError: it is no ``nn.Module``: the message says how to make one of it.
-        ValueError: it is in training mode.
+        ValueError: the message says which, and what to do.
     """
-    if isinstance(model, type) and issubclass(model, nn.Module):
-        raise TypeError(
-            f"model is the class {model.__name__}, not an instance of it. Build one: {model.__name__}()."
-        )
-    if isinstance(model, dict):
-        raise TypeError(
-            "model is a dict, as a state_dict is: weights without a network. Build the network, fill it with "
-            "helpers.checkpoints.load_weights(model, path), and pass the network."
-        )
-    if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"model is {model!r:.60} of the type {type(model).__name__}, not an nn.Module. Build the network, fill it "
-            "with helpers.checkpoints.load_weights(model, path), and pass the network."
-        )
+    check_network(model)
     if model.training:
         raise ValueError(
             "The model is in training mode, and would be exported with the batch statistics of training. "

@@ -12,8 +12,9 @@ import onnx
 import torch
 from torch import nn
 
-from helpers import paths, torch_files
-from helpers.model import check_logits, check_network, device_of
+from helpers import exportable, paths, torch_files
+from helpers.labels import in_order
+from helpers.model import check_logits, device_of
 from helpers.quiet import quiet
 from helpers.training import Evaluation, check_split
 
@@ -55,13 +56,8 @@ def export_onnx(model, path, *, classes, dynamo=True, batch=1, metadata=None) ->
         ModuleNotFoundError: the newer exporter's package is not installed.
         OSError: the file cannot be written; an older one is then still whole.
     """
-    check_network(model)
-    if model.training:
-        raise ValueError(
-            "The model is in training mode, and would be exported with the batch statistics of training. "
-            "Call model.eval() first."
-        )
-    names = _class_names(classes)
+    exportable.check_module(model)
+    names = in_order(classes, argument="classes")
     if batch is not None and (type(batch) is not int or batch < 1):
         raise ValueError(
             f"batch={batch!r}: give the number of images per call, from 1, or None for any number."
@@ -126,23 +122,6 @@ def _reason(error) -> str:
     return torch_files.printable(lines[0], 300).rstrip(".: ")
 
 
-def _class_names(classes) -> list[str]:
-    """The names in their order.
-
-    Raises:
-        ValueError: they have no order, or one stands twice.
-    """
-    if not isinstance(classes, list | tuple):
-        raise ValueError(
-            f"classes is a {type(classes).__name__}. Give a list of the names, in the order of the network's outputs."
-        )
-    names = [str(name) for name in classes]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"The class {twice!r} stands twice in classes. Give each output a name of its own.")
-    return names
-
-
 @torch.no_grad()
 def _check_answers(model: nn.Module, batch: int, classes: int) -> None:
     """Ask the network about a few pictures: noise, a ramp, black and white.
@@ -154,15 +133,17 @@ def _check_answers(model: nn.Module, batch: int, classes: int) -> None:
     ramp = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
     pictures = torch.cat([noise, ramp, torch.zeros(1, 3, 32, 32), torch.ones(1, 3, 32, 32)])
     pictures = pictures.repeat(-(-batch // 8), 1, 1, 1).to(device_of(model))
+    parts = [part for part in pictures.split(batch) if len(part) == batch]
     try:
-        answers = [model(part) for part in pictures.split(batch) if len(part) == batch]
+        for part in parts:
+            model(part)
     except Exception as error:  # a network is anybody's code
         raise ValueError(
             f"This {type(model).__name__} does not take {batch}×3×32×32 float, {batch} RGB pictures with pixels from 0 to 1: "
             f"{_reason(error)}. Give a network for such pictures, in float32 (model.float())."
         ) from error
-    for answer in answers:
-        check_logits(answer, classes)
+    for part in parts:
+        check_logits(exportable.check_behaviour(model, part), classes)
 
 
 def run_onnx(path, images, labels, batch_size: int = 1000) -> Evaluation:

@@ -274,13 +274,13 @@ def test_a_batch_norm_without_statistics_is_named_with_its_place():
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ({}, "state_dict.*load_weights"),
-        ("alexnet.pth", "of the type str, not an nn.Module"),
-        (AlexNet, "the class AlexNet, not an instance"),
+        (AlexNet(width=0.05).state_dict(), "a state_dict.*load_weights"),
+        ("alexnet.pth", "the name of a file, 'alexnet.pth'.*load_weights"),
+        (AlexNet, "the class AlexNet, not a network of it"),
     ],
 )
 def test_what_is_no_network_is_named(what, message):
-    with pytest.raises(TypeError, match=message):
+    with pytest.raises(ValueError, match=message):
         coreml.from_torch(what)
 
 
