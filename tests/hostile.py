@@ -217,6 +217,8 @@ FILES = {
 """For each name what writes the file to a path."""
 
 OPENED = {
+    "arguments.pth",
+    "classes.pth",
     "functions.onnx",
     "ranks.onnx",
     "crash.onnx",
