@@ -153,7 +153,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.elsewhere(f"ftp://127.0.0.1:{self.server.server_port}/good")
 
     def to_file(self):
-        self.elsewhere(f"file://{__file__}")
+        self.elsewhere("file:///etc/hosts")
 
     def to_good(self):
         self.elsewhere("/good")
