@@ -38,7 +38,7 @@ notebooks: setup ## run all notebooks (quick, for its times, then full) and save
 lint: setup ## check the style of code and notebooks
 	@$(IN_VENV)ruff check . && $(IN_VENV)ruff format --check .
 
-pins: setup ## pin anew what the packages of requirements.txt need in turn (constraints.txt, hashes.txt)
+pins: setup ## pin anew what the packages of requirements.txt need in turn (constraints.txt, .ci/hashes.txt)
 	@$(IN_VENV)python .ci/pins.py
 
 newest: setup ## take the newest versions of all packages, and pin them

@@ -5,7 +5,7 @@ Linux, macOS and every supported Python at once, and two files keep the answer:
 
 ``constraints.txt``
     Every package with its version, one a line. pip, conda and Binder read it.
-``hashes.txt``
+``.ci/hashes.txt``
     The same with the SHA-256 of every file, which ``make setup`` insists on. PyTorch and what only its build
     for NVIDIA cards brings are left out: the smaller build for processors alone has the same version and
     other files.
@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS, CONSTRAINTS, HASHES = (
-    ROOT / f"{name}.txt" for name in ("requirements", "constraints", "hashes")
+    ROOT / name for name in ("requirements.txt", "constraints.txt", ".ci/hashes.txt")
 )
 UNHASHED = re.compile(r"(torch|torchvision|triton|nvidia-[\w-]+|cuda-[\w-]+)==")
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([^ #;\\\n]+)", re.M)

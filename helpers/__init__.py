@@ -8,6 +8,7 @@ paths              where data, artifacts and shipped weights live
 mode               how long the road may take: the one reader of CHAPTER_MODE
 environment        makes ``.venv`` and checks it
 quiet              keeps talkative converters quiet
+labels             class labels, however they are given, in their order
 torch_files        reads a file of torch.save: runs nothing, costs no more than its length
 intervals          how sure a measured accuracy is
 figures            one style for every figure
@@ -15,6 +16,7 @@ camera             what a camera does to a picture: blur, noise, light, distance
 drawings           ten drawn classes for a machine with no data and no network
 data               CIFAR-10: find, download, verify, hold in memory
 model              AlexNet for 32×32 images, its normalisation inside
+exportable         asked before every export: is this a network that can be written down?
 checkpoints        the two ways to save and load, and the one that ships
 processes          several processes that train one network (torchrun)
 interrupts         Ctrl-C that lets a training step end first

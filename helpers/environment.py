@@ -72,7 +72,7 @@ VENV_PYTHON = os.path.join(VENV, "bin", "python")
 STAMP = os.path.join(VENV, ".complete")
 OLDEST, NEWEST = (3, 11), (3, 13)
 LEAST_FREE_GB = 3
-PINS = ("requirements.txt", "constraints.txt", "hashes.txt")
+PINS = ("requirements.txt", "constraints.txt", ".ci/hashes.txt")
 """What the project uses; every package with its version; the same with the hashes of their files."""
 
 # Runs in .venv: prints the packages that are not the pinned ones, and fails unless helpers is this checkout's.
@@ -257,7 +257,7 @@ def pip_install(*arguments):
         )
     if "DO NOT MATCH THE HASHES" in text:
         stop(
-            "A package that was downloaded is not the one in hashes.txt: damaged on its way, or another file. "
+            "A package that was downloaded is not the one in .ci/hashes.txt: damaged on its way, or another file. "
             "Run the same command again, and if that does not help, look at where pip takes it from:\n\n"
             + "\n".join(lines[-15:])
         )

@@ -18,8 +18,9 @@ import torch
 
 from helpers import camera, model, muon, paths, training
 from helpers.checkpoints import read_state
+from helpers.interrupts import torch_modes
 from helpers.torch_files import check_file
-from helpers.training import LARGEST_HISTORY, NOT_A_HISTORY, History, Recipe, fit
+from helpers.training import LARGEST_HISTORY, NOT_A_HISTORY, History, Recipe, fit, pick_device
 
 CODE = [Path(module.__file__) for module in (camera, model, muon, training)]
 """The files that decide how a run ends. A run made by other code is another run."""
@@ -89,6 +90,15 @@ def train(
         ValueError, FloatingPointError, MemoryError: see ``helpers.training.fit``.
     """
     own = Path(folder or default_folder()) / _name(recipe, data)
+    put_back = torch_modes(pick_device(device))
+    try:
+        return _train(own, recipe, data, again, device, progress)
+    except KeyboardInterrupt:
+        put_back()
+        raise
+
+
+def _train(own: Path, recipe: Recipe, data, again: bool, device, progress: bool) -> Run:
     path, network = own / "run.pth", recipe.model()
     history = _load(path, recipe, network)
     if history and history.finished:

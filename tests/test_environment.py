@@ -32,7 +32,8 @@ def checkout(tmp_path, monkeypatch):
     """A checkout with a complete .venv: two pinned packages, which are there, and helpers, which can be imported."""
     (tmp_path / "requirements.txt").write_text("demo==1.0  # a reason\n")
     (tmp_path / "constraints.txt").write_text(CONSTRAINTS)
-    (tmp_path / "hashes.txt").write_text(CONSTRAINTS)
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / ".ci/hashes.txt").write_text(CONSTRAINTS)
     monkeypatch.setattr(environment, "ROOT", str(tmp_path))
     monkeypatch.setattr(environment, "VENV", str(tmp_path / ".venv"))
     monkeypatch.setattr(environment, "VENV_PYTHON", str(tmp_path / ".venv/bin/python"))
@@ -143,7 +144,7 @@ def test_a_full_disk_gets_one_sentence_before_anything_is_made(checkout, monkeyp
     [
         ("OSError: [Errno 28] No space left on device", "The disk is full"),
         ("Max retries exceeded with url", "package index could not be reached"),
-        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "not the one in hashes.txt"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "not the one in .ci/hashes.txt"),
         ("ERROR: something else", "its last lines say why:\n\nERROR: something else"),
     ],
 )
@@ -291,7 +292,7 @@ def test_everything_that_a_pinned_package_needs_here_is_pinned():
 
 
 def test_every_hashed_package_has_hashes_and_no_file_names_an_index():
-    text = (paths.ROOT / "hashes.txt").read_text()
+    text = (paths.ROOT / ".ci/hashes.txt").read_text()
     for package in re.split(r"\n(?=\S)", text.split("\n", 1)[1].rstrip()):
         first, *rest = package.split("\n")
         assert rest and all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in rest), (

@@ -157,9 +157,9 @@ def test_a_network_that_does_not_fit_is_named_and_nothing_is_written(tmp_path, k
     ("options", "message"),
     [
         ({"classes": set(CLASSES)}, "classes is a set"),
-        ({"classes": dict(enumerate(CLASSES))}, "classes is a dict"),
-        ({"classes": torch.arange(10)}, "classes is a Tensor"),
-        ({"classes": "abcdefghij"}, "classes is a str"),
+        ({"classes": {"a": 0, "b": 0}}, "classes is a dict that does not say"),
+        ({"classes": torch.rand(10)}, "which is float and no text"),
+        ({"classes": CLASSES[:9]}, "N×9"),
         ({"classes": ["a"] * 10}, "'a' stands twice"),
         ({"classes": CLASSES, "batch": 0}, "batch=0"),
         ({"classes": CLASSES, "batch": 1.5}, "batch=1.5"),

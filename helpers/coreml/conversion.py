@@ -63,7 +63,6 @@ def from_torch(
         ``coremltools.models.MLModel``. Write it with ``save``.
 
     Raises:
-        TypeError: ``model`` is no ``nn.Module``.
         ValueError: an argument that does not fit the model, or a model that trains in evaluation mode, too;
             the message says which and why.
         FileNotFoundError: ``class_labels`` names a file that is not there.
