@@ -148,7 +148,7 @@ class Recipe:
 
     @classmethod
     def gpu(cls) -> "Recipe":
-        """A wider network for one data-centre GPU; the aim is 93 %, and nobody has measured it yet.
+        """A wider network for one data-centre GPU; the aim is 93 %.
 
         A GPU wants larger batches. Muon's steps are equally long whatever the gradient is, as Adam's
         are, and for those four times the images in a step allow twice the rate (Malladi et
