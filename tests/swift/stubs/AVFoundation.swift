@@ -68,7 +68,13 @@ open class AVCaptureVideoDataOutput: AVCaptureOutput {
     open func setSampleBufferDelegate(
         _ sampleBufferDelegate: (any AVCaptureVideoDataOutputSampleBufferDelegate)?,
         queue sampleBufferCallbackQueue: DispatchQueue?
-    ) {}
+    ) { (delegate, queue) = (sampleBufferDelegate, sampleBufferCallbackQueue) }
+    private weak var delegate: (any AVCaptureVideoDataOutputSampleBufferDelegate)?
+    private var queue: DispatchQueue?
+    /// For the tests on Linux: a frame comes, on the queue that was asked for.
+    public func deliver(_ buffer: CVImageBuffer?) {
+        queue?.sync { delegate?.captureOutput(self, didOutput: CMSampleBuffer(buffer: buffer), from: AVCaptureConnection()) }
+    }
 }
 
 open class AVCaptureSession: NSObject {

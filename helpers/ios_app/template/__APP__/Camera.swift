@@ -13,13 +13,17 @@ final class Camera: ObservableObject {
     /// Is given a few frames a second.
     var onFrame: ((Picture) -> Void)?
 
-    let capture = CaptureSession()
-    private let pause: Duration
+    let capture: CaptureSession
+    private let rest: @Sendable () async -> Void
     private var isWanted = false
 
-    /// - Parameter pause: how long after an error the camera is started again.
-    init(pause: Duration = .seconds(1)) {
-        self.pause = pause
+    /// - Parameter rest: what is waited for before the camera is started again after an error.
+    init(
+        capture: CaptureSession = CaptureSession(),
+        rest: @escaping @Sendable () async -> Void = { try? await Task.sleep(for: .seconds(1)) }
+    ) {
+        self.capture = capture
+        self.rest = rest
         let frames = capture.frames
         Task { [weak self] in
             for await frame in frames { self?.onFrame?(frame) }
@@ -73,7 +77,7 @@ final class Camera: ObservableObject {
         ]
         for name in names {
             // Kept for as long as the app runs, as its one camera is.
-            _ = NotificationCenter.default.addObserver(forName: name, object: capture.session, queue: .main) {
+            _ = NotificationCenter.default.addObserver(forName: name, object: capture.session, queue: nil) {
                 [weak self] _ in
                 Task { @MainActor in await self?.hear(name) }
             }
@@ -83,7 +87,7 @@ final class Camera: ObservableObject {
     private func hear(_ name: Notification.Name) async {
         guard isWanted else { return }
         if name != AVCaptureSession.interruptionEndedNotification { state = .interrupted }
-        if name == AVCaptureSession.runtimeErrorNotification { try? await Task.sleep(for: pause) }
+        if name == AVCaptureSession.runtimeErrorNotification { await rest() }
         if name != AVCaptureSession.wasInterruptedNotification { await run() }
     }
 }

@@ -15,9 +15,11 @@ final class CaptureSession: NSObject, @unchecked Sendable {
     private var input: AVCaptureDeviceInput?
     private var orientation = CGImagePropertyOrientation.right
     private var lastFrame: ContinuousClock.Instant?
-    private let pause = Duration.milliseconds(200)
+    private let pause: Duration
 
-    override init() {
+    /// - Parameter pause: how long after one frame the next is taken.
+    init(pause: Duration = .milliseconds(200)) {
+        self.pause = pause
         (frames, deliver) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
 

@@ -22,20 +22,25 @@ actor Classifier: Network {
 
     init(_ bundled: BundledModel, on unit: ComputeUnit) throws {
         let loaded = try bundled.load(on: unit)
-        let description = loaded.modelDescription
+        shape = try Self.shape(loaded.modelDescription)
+        threshold = try Self.threshold(loaded.modelDescription)
+        model = try VNCoreMLModel(for: loaded)
+        model.inputImageFeatureName = "image"
+    }
+
+    private static func shape(_ description: MLModelDescription) throws -> CGFloat {
         guard let size = description.inputDescriptionsByName["image"]?.imageConstraint else {
             throw Problem.noPicture
         }
+        return CGFloat(size.pixelsWide) / CGFloat(size.pixelsHigh)
+    }
+
+    private static func threshold(_ description: MLModelDescription) throws -> Double {
         let written = description.metadata[.creatorDefinedKey] as? [String: String]
         guard let text = written?["threshold"], let threshold = Double(text) else {
             throw Problem.noThreshold
         }
-        let model = try VNCoreMLModel(for: loaded)
-        model.inputImageFeatureName = "image"
-
-        self.threshold = threshold
-        self.model = model
-        shape = CGFloat(size.pixelsWide) / CGFloat(size.pixelsHigh)
+        return threshold
     }
 
     /// Loads a model without holding up the screen.
