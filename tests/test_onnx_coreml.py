@@ -388,13 +388,13 @@ def test_a_layer_that_is_only_wrong_when_joined_to_others_is_found_by_halving(mo
     ],
 )
 def test_the_largest_difference(expected, found, size):
-    from helpers.onnx_coreml.proof import compare
+    from helpers.coreml.agreement import compare
 
     assert compare(expected, found, 1e-4).size == size
 
 
 def test_the_limit_grows_with_the_values_but_not_for_probabilities():
-    from helpers.onnx_coreml.proof import compare
+    from helpers.coreml.agreement import compare
 
     assert not compare([1000, 0], [1000, 0.01], 1e-4).too_large
     assert compare([1000, 0], [1000, 0.01], 1e-4, probabilities=True).too_large

@@ -6,23 +6,21 @@ reads its Python code.
 """
 
 import copy
-import tempfile
-from pathlib import Path
+import math
+import numbers
 
 import numpy as np
 import torch
 
+from helpers import exportable, labels
 from helpers.quiet import coremltools, quiet
 
-from .files import name_outputs, save
+from . import agreement, torch_operators
+from .agreement import LIMITS
+from .files import LABEL, PROBABILITIES, identifier, name_outputs
 
 EXPORTERS = ("export", "trace")
 TARGETS = ("11.2", "12", "13", "15", "16", "17", "18", "26")
-LIMITS = {"float32": 1e-4, "float16": 0.02}
-"""How far an output may be from PyTorch's: a probability, or another value per size of the largest one.
-
-float32: sums in another order. float16: every result keeps three digits, and the layers add their errors up.
-"""
 
 
 class ConversionError(ValueError):
@@ -47,37 +45,47 @@ def from_torch(
     Args:
         model: in evaluation mode; takes N×C×H×W float.
         shape: of one example, with the leading 1. One channel makes a greyscale image, three an RGB one.
-        class_labels: a list of texts makes it a classifier. The model then returns logits, 1×classes,
-            and a softmax is added, as ``helpers.onnx_export.export_onnx`` does.
+        class_labels: make it a classifier: a list, or whatever ``helpers.labels.in_order`` puts in order.
+            The model then returns logits, 1×classes, and a softmax is added, as
+            ``helpers.onnx_export.export_onnx`` does.
         exporter: "export" (``torch.export``) or "trace" (``torch.jit.trace``).
         minimum_ios_deployment_target: "11.2", "12" and "13" give a neural network (``.mlmodel``) for
             iOS 13, "15" to "18" and "26" an ML program (``.mlpackage``), as in ``helpers.onnx_coreml``.
         compute_precision: "float32" or "float16", for ML programs.
         image_scale: multiplies each pixel of 0 to 255 before the network sees it; None makes the
             input an array instead of an image.
-        input_name, output_names: their names; a classifier's outputs are ``classLabel`` and
-            ``classLabelProbs``.
-        verify: run the saved file with ``helpers.coreml_runtime`` on eight inputs and compare it with
-            the model, before anything is returned.
+        input_name, output_names: their names, letters, digits and underscores; a classifier's outputs are
+            ``classLabel`` and ``classLabelProbs``.
+        verify: run the saved file with ``helpers.coreml_runtime`` on six inputs and compare it with the
+            model, before anything is returned.
 
     Returns:
         ``coremltools.models.MLModel``. Write it with ``save``.
 
     Raises:
-        ValueError: an argument that does not fit the model; the message says which and why.
+        TypeError: ``model`` is no ``nn.Module``.
+        ValueError: an argument that does not fit the model, or a model that trains in evaluation mode, too;
+            the message says which and why.
+        FileNotFoundError: ``class_labels`` names a file that is not there.
         ConversionError: PyTorch or Core ML Tools cannot convert the model, or the file computes something
             else. It is a ValueError.
     """
-    _check(model, shape, exporter, minimum_ios_deployment_target, compute_precision)
+    exportable.check_module(model)
+    _check(shape, exporter, minimum_ios_deployment_target, compute_precision, image_scale)
     ct = coremltools()
     # A copy on the CPU: the caller's model stays where it is.
     network = copy.deepcopy(model).cpu().eval()
-    images = _examples(shape)
+    examples = _examples(shape, image_scale is not None)
+    inputs = [
+        torch.from_numpy(e)[None] * np.float32(1 if image_scale is None else image_scale) for e in examples
+    ]
+    expected = _answers(network, inputs, shape)
     if class_labels is not None:
-        labels = [str(label) for label in class_labels]
+        class_labels = _labels(class_labels, expected)
         network = _Classifier(network).eval()
-        _check_labels(labels, network, images * (image_scale or 1 / 255))
+        expected = [[logits.softmax(dim=1)] for (logits,) in expected]
         output_names = ("probabilities",)  # Core ML Tools adds an output called classLabel…
+    _check_names(input_name, output_names, len(expected[0]), class_labels)
 
     program = float(minimum_ios_deployment_target) >= 15
     options = {
@@ -105,12 +113,12 @@ def from_torch(
     if class_labels is not None:
         # A new one for every call: Core ML Tools changes the object that it is given.
         options["classifier_config"] = ct.ClassifierConfig(
-            labels, predicted_feature_name="classLabel", predicted_probabilities_output="probabilities"
+            class_labels, predicted_feature_name=LABEL, predicted_probabilities_output="probabilities"
         )
     try:
         with quiet(), torch.no_grad():
-            _repair_sizes()
-            converted = ct.convert(_written_down(network, images[:1], exporter), **options)
+            torch_operators.register()
+            converted = ct.convert(_written_down(network, inputs[0], exporter), **options)
     except Exception as error:  # PyTorch and Core ML Tools raise whatever the operator at hand raised
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise ConversionError(
@@ -120,7 +128,9 @@ def from_torch(
     if class_labels is not None:
         converted = name_outputs(converted)
     if verify:
-        _verify(converted, network, images, image_scale, compute_precision if program else "float32")
+        given = [{input_name: e[None] if image_scale is None else agreement.as_core_ml(e)} for e in examples]
+        answers = [dict(zip(output_names, values, strict=True)) for values in expected]
+        _verify(converted, given, answers, class_labels, compute_precision if program else "float32")
     return converted
 
 
@@ -143,29 +153,17 @@ def _written_down(network, example, exporter):
     return torch.export.export(network, (example,)).run_decompositions({})
 
 
-def _repair_sizes():
-    """Let Core ML Tools 9 read the sizes in a trace: they are lists of one number, and NumPy 2.4 makes no int of one."""
-    from coremltools.converters.mil import Builder, register_torch_op
-    from coremltools.converters.mil.frontend.torch import ops
-
-    @register_torch_op(torch_alias=["int"], override=True)
-    def _int(context, node):
-        value = context[node.inputs[0]].val
-        if value is None or np.size(value) != 1:
-            return ops._int(context, node)
-        number = Builder.const(val=np.int32(np.ravel(value)[0]), name=node.name)
-        return context.add(number, node.name)
-
-
 def _target(ct, ios: str):
     return getattr(ct.target, f"iOS{max(13, int(float(ios)))}")
 
 
-def _check(model, shape, exporter, target, compute_precision) -> None:
-    if model.training:
+def _check(shape, exporter, target, compute_precision, image_scale) -> None:
+    if image_scale is not None and not (
+        isinstance(image_scale, numbers.Real) and math.isfinite(image_scale) and image_scale
+    ):
         raise ValueError(
-            "The model is in training mode, and would be converted with the batch statistics of training. "
-            "Call model.eval() first."
+            f"image_scale={image_scale!r}: it multiplies each pixel. Write one number like 1/255, or None for an array; "
+            "normalise each channel inside the model."
         )
     if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3) or min(shape) < 1:
         raise ValueError(
@@ -186,33 +184,80 @@ def _check(model, shape, exporter, target, compute_precision) -> None:
         )
 
 
-def _check_labels(labels, network, images) -> None:
-    with torch.no_grad():
-        logits, probs = network.model(images), network(images)
-    if probs.ndim != 2 or probs.shape[1] != len(labels):
+def _answers(network, inputs, shape) -> list[list]:
+    """What the network answers to each example, one at a time, as a phone asks it: a list of tensors."""
+    try:
+        first = exportable.check_behaviour(network, inputs[0])
+        with torch.no_grad():
+            found = [first] + [network(values) for values in inputs[1:]]
+    except (RuntimeError, IndexError, TypeError) as error:
         raise ValueError(
-            f"There are {len(labels)} class labels for an output of {'×'.join(map(str, probs.shape[1:]))}. "
-            "Give one label per output."
+            f"The model does not take {'×'.join(map(str, shape))}: {str(error).strip().splitlines()[0]:.200}. Give the shape "
+            "that it was trained with: shape=(1, channels, height, width)."
+        ) from error
+    found = [list(answer) if isinstance(answer, tuple | list) else [answer] for answer in found]
+    for value in found[0]:
+        if not isinstance(value, torch.Tensor):
+            raise ValueError(
+                f"The model returns a {type(value).__name__}, and Core ML's outputs are tensors. Wrap it in an nn.Module "
+                "whose forward returns a tensor, or a tuple of tensors."
+            )
+    return found
+
+
+def _labels(given, expected) -> list[str]:
+    """The labels in order, for logits that become probabilities."""
+    logits = expected[0][0]
+    if len(expected[0]) != 1 or logits.ndim != 2:
+        sizes = " and ".join("×".join(map(str, value.shape)) for value in expected[0])
+        raise ValueError(
+            f"class_labels are for one output of 1×classes, and the model returns {sizes}. Flatten it, or return the "
+            "logits only."
         )
-    if len(set(labels)) != len(labels):
-        twice = next(label for label in labels if labels.count(label) > 1)
-        raise ValueError(f"The class label {twice!r} stands twice. Core ML keeps one probability per label.")
-    if logits.min() >= 0 and torch.allclose(logits.sum(1), torch.ones(len(images)), atol=1e-4):
+    found = labels.in_order(given, count=logits.shape[1])
+    if len(found) == 1:
         raise ValueError(
-            "The model already returns probabilities, and from_torch adds a softmax of its own. "
-            "Give it the network without its softmax."
+            "There is one class label, and a softmax over one output is always 1. Train with two outputs, yes and no."
+        )
+    values = torch.cat([logits for (logits,) in expected])
+    kind = exportable.made_by(logits)
+    if values.min() >= 0 and torch.allclose(values.sum(1), torch.ones(len(values)), atol=1e-3):
+        kind = "softmax"
+    if kind:
+        raise ValueError(
+            f"The model already returns probabilities (of a {kind}), and from_torch adds a softmax of its own. "
+            f"Give it the network without its {kind}."
+        )
+    return found
+
+
+def _check_names(input_name, output_names, count: int, class_labels) -> None:
+    if isinstance(output_names, str):
+        raise ValueError(f"output_names is a list of names: write [{output_names!r}].")
+    names = [input_name, *output_names]
+    for name in names:
+        if not isinstance(name, str) or identifier(name) != name:
+            raise ValueError(
+                f"{name!r} is no name for Core ML: it has letters, digits and underscores only, a letter first, and is no "
+                f"word that Core ML needs itself. Use e.g. {identifier(str(name))!r}."
+            )
+    if class_labels is not None:
+        names += [LABEL, PROBABILITIES, f"{LABEL}_probs"]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"The name {twice!r} stands for two inputs or outputs. Give each its own.")
+    if len(output_names) != count:
+        raise ValueError(
+            f"The model returns {count} outputs, and output_names has {len(output_names)} names. Give one for each."
         )
 
 
-def _examples(shape) -> torch.Tensor:
-    """Eight pictures, 0 to 255: noise of three kinds, a ramp, black and white. Always the same ones."""
-    noise = torch.Generator().manual_seed(0)
-    smooth = torch.rand(2, shape[1], 4, 4, generator=noise)
-    smooth = torch.nn.functional.interpolate(smooth, size=shape[2:], mode="bilinear")
-    ramp = torch.linspace(0, 1, shape[3]).expand(1, *shape[1:])
-    edges = torch.stack([torch.zeros(shape[1:]), torch.ones(shape[1:])])
-    pictures = [torch.rand(3, *shape[1:], generator=noise), smooth, ramp, edges]
-    return (torch.cat(pictures) * 255).round()
+def _examples(shape, pictures: bool) -> list[np.ndarray]:
+    """Six examples without the leading 1: uint8 pixels, or float32 numbers of any sign. Always the same ones."""
+    random = np.random.default_rng(0)
+    if pictures:
+        return [agreement.picture(kind, shape[1:], random) for kind in agreement.PICTURES]
+    return [agreement.numbers(kind, shape[1:], random) for kind in agreement.NUMBERS]
 
 
 _NEXT = {
@@ -221,28 +266,48 @@ _NEXT = {
 }
 
 
-def _verify(converted, network, images, image_scale, precision) -> None:
+def _verify(converted, given, expected, class_labels, precision) -> None:
     """Compare the saved file with the model on the examples.
 
-    Raises:
-        ConversionError: they differ by more than rounding.
-    """
-    from helpers import coreml_runtime
+    Args:
+        given: what the file gets, for each example. expected: what the model answers, by output name.
 
-    with torch.no_grad():
-        expected = network(images if image_scale is None else images * image_scale)
-    expected = expected if isinstance(expected, tuple | list) else [expected]
-    program = converted.get_spec().HasField("mlProgram")
-    with tempfile.TemporaryDirectory() as folder:
-        path = save(converted, Path(folder) / f"model.{'mlpackage' if program else 'mlmodel'}")
-        found = coreml_runtime.load(path).run(images if image_scale is None else images.to(torch.uint8))
-    for (name, ours), theirs in zip(found.items(), expected, strict=True):
-        difference = (ours.reshape(theirs.shape) - theirs).abs()
-        limit = LIMITS[precision] * max(1.0, theirs.abs().max().item())
-        if not difference.max() <= limit:  # a NaN is no agreement either
-            place = int(difference.nan_to_num(torch.inf).argmax())
+    Raises:
+        ConversionError: they differ by more than rounding, or the file cannot be run.
+    """
+    try:
+        answers = agreement.answers(converted, given)
+    except ValueError as error:
+        raise ConversionError(
+            f"The converted file cannot be run here, so its numbers are not proved: {agreement.cause(error)} "
+            "Try a later iOS, the other exporter, or verify=False, which returns it unproved."
+        ) from error
+    every = {name: [answer[name].numpy() for answer in expected] for name in expected[0]}
+    for number, found in enumerate(answers):
+        if class_labels is not None:
+            probs = found.pop(PROBABILITIES)
+            found = {"probabilities": np.array([[probs[label] for label in class_labels]])}
+        if set(found) != set(every):
             raise ConversionError(
-                f"The converted file does not compute what the model computes: its output {name!r} has "
-                f"{ours.flatten()[place]:.4g} where PyTorch has {theirs.flatten()[place]:.4g}; the limit is {limit:.1g}. "
-                f"{_NEXT[precision]}"
+                f"The converted file has the outputs {', '.join(sorted(found))} instead of {', '.join(sorted(every))}. "
+                f"{_NEXT['float32']}"
+            )
+        for name, values in every.items():
+            off = agreement.compare(
+                values[number], found[name], LIMITS[precision], class_labels is not None, values
+            )
+            if off.too_large:
+                what = (
+                    off.reason
+                    or f"{off.found:.4g} where PyTorch has {off.expected:.4g}; the limit is {off.limit:.1g}"
+                )
+                raise ConversionError(
+                    f"The converted file does not compute what the model computes: its output {name!r} has {what}. "
+                    f"{_NEXT[precision]}"
+                )
+    for name, why in ((name, agreement.says_nothing(values)) for name, values in every.items()):
+        if why and len(every) == 1:
+            raise ConversionError(
+                f"The output {name!r} of the model is {why}, so there is nothing to prove. Is it trained, and are its weights "
+                "loaded? verify=False converts it as it is."
             )

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 from helpers import paths
-from helpers.quiet import coremltools
+from helpers.quiet import coremltools, quiet
 
 LABEL, PROBABILITIES = "classLabel", "classLabelProbs"
 """The outputs of every classifier here, in both formats: the text, and text → probability."""
@@ -52,6 +52,14 @@ def open_model(model):
         raise ValueError(
             f"{paths.shorten(path)} is no Core ML model, or is damaged. Convert it again."
         ) from error
+
+
+def identifier(name: str) -> str:
+    """A name as Core ML Tools writes it: letters, digits and underscores, a letter first, no reserved word."""
+    with quiet():
+        from coremltools.converters.mil.mil.passes.defs.preprocess import NameSanitizer
+
+    return NameSanitizer("var_").sanitize_name(name, allow_prefix_underscore=False)
 
 
 def name_outputs(model, label=LABEL):

@@ -7,45 +7,16 @@ None is taken and ignored: what today's Core ML cannot do is an error that says 
 import inspect
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import onnx
 
-from helpers import coreml, paths
+from helpers import coreml
+from helpers.labels import in_order
 
-from . import graph
-
-PREPROCESSING = {
-    "is_bgr": False,
-    "red_bias": 0.0,
-    "green_bias": 0.0,
-    "blue_bias": 0.0,
-    "gray_bias": 0.0,
-    "image_scale": 1.0,
-}
-"""The old package's ``preprocessing_args`` and their defaults: network input = pixel · scale + bias."""
+from . import graph, pictures
 
 NETWORK_TARGETS = ("11.2", "12", "13")
 PROGRAM_TARGETS = ("15", "16", "17", "18", "26")
-
-
-@dataclass
-class Image:
-    """An input or output that is a picture.
-
-    Attributes:
-        name: of the tensor.
-        shape: 1 × channels × height × width.
-        colour: the channel order that the network sees: "RGB", "BGR" or "GRAYSCALE".
-        scale: multiplies every value.
-        bias: added after that, one per channel in the network's own order.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    colour: str
-    scale: float
-    bias: list[float]
 
 
 @dataclass
@@ -68,8 +39,8 @@ class Job:
     proto: onnx.ModelProto
     target: str
     precision: str
-    images: dict[str, Image] = field(default_factory=dict)
-    image_outputs: dict[str, Image] = field(default_factory=dict)
+    images: dict[str, pictures.Image] = field(default_factory=dict)
+    image_outputs: dict[str, pictures.Image] = field(default_factory=dict)
     labels: list[str] | None = None
     label_name: str = coreml.LABEL
     probabilities: str | None = None
@@ -110,13 +81,15 @@ def read(
             f"{job.target} gives a neural network. Take target '15' or later; for a smaller .mlmodel use "
             "helpers.coreml.compress."
         )
+    for value in proto.graph.output:
+        graph.numpy_type(value)  # is it an array at all?
     _refuse_training_mode(proto)
     job.lowerings = _lowerings(proto, custom_conversion_functions)
-    _use_core_ml_names(proto)
-    job.images = _input_images(proto, image_input_names, preprocessing_args)
+    names = _use_core_ml_names(proto)
+    job.images = pictures.inputs(proto, names, image_input_names, preprocessing_args)
     _check_inputs(proto, job.images)
-    _check_shape_map(proto, onnx_coreml_input_shape_map, job.images)
-    job.image_outputs = _output_images(proto, image_output_names, deprocessing_args)
+    _check_shape_map(proto, names, onnx_coreml_input_shape_map, job.images)
+    job.image_outputs = pictures.outputs(proto, names, image_output_names, deprocessing_args)
     if not isinstance(add_custom_layers, bool):
         raise ValueError(f"add_custom_layers={add_custom_layers!r}: use True or False.")
     _refuse_unknown_operators(proto, job.lowerings, add_custom_layers)
@@ -154,6 +127,13 @@ def _precision(precision) -> str:
     return precision
 
 
+_EVALUATE = {
+    "BatchNormalization": "build it with track_running_stats=True",
+    "Dropout": "write F.dropout(x, p, training=self.training), or use nn.Dropout",
+}
+"""What to do about a layer that trains although the model was in evaluation mode."""
+
+
 def _refuse_training_mode(proto) -> None:
     constants = {t.name: t for t in proto.graph.initializer}
     for node in proto.graph.node:
@@ -168,155 +148,38 @@ def _refuse_training_mode(proto) -> None:
             training = bool(onnx.numpy_helper.to_array(constants[node.input[2]]))
         if training:
             raise ValueError(
-                "The model was exported in training mode. Call model.eval() and export it again."
+                f"The model was exported in training mode: its {node.op_type} ({node.name or node.output[0]}) would go on "
+                "training on the phone. Export it in evaluation mode, model.eval(); if it was, that layer takes no notice "
+                f"of it: {_EVALUATE[node.op_type]}."
             )
 
 
-def _use_core_ml_names(proto) -> None:
-    """ "input.1" of an old export becomes "input_1", "list" becomes "list_workaround"."""
-    for value in (*graph.inputs(proto), *proto.graph.output):
-        wanted = graph.identifier(value.name)
-        if wanted != value.name:
-            graph.rename(proto, value.name, graph.free_name(proto, wanted))
+def _use_core_ml_names(proto) -> dict[str, str]:
+    """ "input.1" of an old export becomes "input_1", "list" becomes "list_workaround".
 
-
-# Pictures
-
-
-def _name_list(argument: str, given) -> list[str]:
-    if isinstance(given, str):
-        raise ValueError(f"{argument} is a list of names: write [{given!r}].")
-    found = [str(name) for name in (given or ())]
-    twice = next((name for name in found if found.count(name) > 1), None)
-    if twice:
-        raise ValueError(f"{argument} has {twice!r} twice.")
-    return found
-
-
-def _chosen(argument: str, given, values, kind: str) -> list:
-    """The inputs or outputs that the caller names, by the ONNX name or the one in Core ML."""
-    by_name = {value.name: value for value in values}
-    chosen = []
-    for name in _name_list(argument, given):
-        value = by_name.get(name) or by_name.get(graph.identifier(name))
-        if value is None:
-            raise ValueError(
-                f"{argument} has {name!r}, and the model's {kind}s are {', '.join(by_name)}. "
-                f"Use the name that {kind}_names gave it when it was exported."
-            )
-        chosen.append(value)
-    return chosen
-
-
-def _input_images(proto, names, arguments) -> dict[str, Image]:
-    values = _chosen("image_input_names", names, graph.inputs(proto), "input")
-    if arguments and not values:
-        raise ValueError(
-            "preprocessing_args says what happens to pixels, and no input is an image. "
-            "Name it: image_input_names=['image']."
-        )
-    settings = _one_per_image("preprocessing_args", arguments, _name_list("", names))
-    return {
-        value.name: _image("preprocessing_args", value, setting)
-        for value, setting in zip(values, settings, strict=True)
-    }
-
-
-def _output_images(proto, names, arguments) -> dict[str, Image]:
-    values = _chosen("image_output_names", names, list(proto.graph.output), "output")
-    if arguments and not values:
-        raise ValueError(
-            "deprocessing_args says how values become pixels, and no output is an image. "
-            "Name it: image_output_names=['picture']."
-        )
-    settings = _one_per_image("deprocessing_args", arguments, _name_list("", names))
-    images = {}
-    for value, setting in zip(values, settings, strict=True):
-        image = images[value.name] = _image("deprocessing_args", value, setting)
-        if image.scale != 1 or any(image.bias):
-            graph.scale_output(proto, image.name, image.scale, image.bias)
-    return images
-
-
-def _one_per_image(argument: str, given, names: list[str]) -> list[dict]:
-    """The settings of each image.
-
-    Taken are one dict for all, one per image (a list, or a dict by image name), and the old
-    package's own way of several images: ``{"image_scale": {"image": 0.5}}``.
+    Returns:
+        The name in Core ML by the name in the ONNX file, for every input and output.
     """
-    if given is None:
-        given = {}
-    if isinstance(given, list | tuple):
-        if len(given) != len(names):
-            raise ValueError(f"{argument} has {len(given)} dicts for {len(names)} images. Give one for each.")
-        settings = list(given)
-    elif isinstance(given, dict) and given and set(given) <= set(names):
-        settings = [given.get(name, {}) for name in names]
-    else:
-        settings = [given] * len(names)
-    result = []
-    for name, setting in zip(names, settings, strict=True):
-        if not isinstance(setting, dict):
-            raise ValueError(f"{argument} is {setting!r}. Write a dict, e.g. {{'image_scale': 1 / 255}}.")
-        unknown = [key for key in setting if key not in PREPROCESSING]
-        if unknown:
-            raise ValueError(f"{argument} has {unknown[0]!r}. It may have {', '.join(PREPROCESSING)}.")
-        single = {}
-        for key, value in setting.items():
-            if isinstance(value, dict):
-                others = [other for other in value if other not in names]
-                if others:
-                    raise ValueError(
-                        f"{argument}[{key!r}] is for {others[0]!r}, which is not one of the images {names}."
-                    )
-                value = value.get(name, PREPROCESSING[key])
-            single[key] = _number(argument, key, value)
-        result.append(PREPROCESSING | single)
-    return result
+    values = (*graph.inputs(proto), *proto.graph.output)
+    renamed = {value.name: value.name for value in values}
+    for value in values:
+        wanted = coreml.identifier(value.name)
+        if wanted != value.name:
+            old, new = value.name, graph.free_name(proto, wanted)
+            graph.rename(proto, old, new)
+            renamed[old] = new
+    _free_inner_names(proto)
+    return renamed
 
 
-def _number(argument: str, key: str, value):
-    if key == "is_bgr":
-        if value not in (True, False):
-            raise ValueError(f"{argument}['is_bgr'] is {value!r}: use True or False.")
-        return bool(value)
-    advice = "Write a number."
-    if key == "image_scale":
-        advice = "Core ML has one scale for all channels: normalise each channel inside the model."
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{argument}[{key!r}] is {value!r}. {advice}") from None
-    if not math.isfinite(number) or (key == "image_scale" and number == 0):
-        raise ValueError(
-            f"{argument}[{key!r}] is {value!r}, which leaves no picture. Write a number like 1/255."
-        )
-    return number
-
-
-def _image(argument: str, value, setting: dict) -> Image:
-    shape = graph.shape(value)
-    if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3) or 0 in shape:
-        sizes = "×".join(str(size or "?") for size in shape)
-        raise ValueError(
-            f"{value.name!r} cannot be an image: its shape is {sizes}, and Core ML's images are 1×3×height×width "
-            "(colour) or 1×1×height×width (grey) with fixed sizes. Export the model with batch=1 and fixed sizes, "
-            "or leave it an array."
-        )
-    if shape[1] == 1:
-        unused = [k for k in ("is_bgr", "red_bias", "green_bias", "blue_bias") if setting[k]]
-        colour, bias = "GRAYSCALE", [setting["gray_bias"]]
-    else:
-        unused = ["gray_bias"] if setting["gray_bias"] else []
-        colour = "BGR" if setting["is_bgr"] else "RGB"
-        bias = [setting[f"{channel}_bias"] for channel in ("red", "green", "blue")]
-        bias = bias[::-1] if setting["is_bgr"] else bias
-    if unused:
-        kind, use = (
-            ("grey", "gray_bias") if shape[1] == 1 else ("coloured", "red_bias, green_bias and blue_bias")
-        )
-        raise ValueError(f"{argument} has {unused[0]!r}, and the image {value.name!r} is {kind}. Use {use}.")
-    return Image(value.name, shape, colour, setting["image_scale"], bias)
+def _free_inner_names(proto) -> None:
+    """Core ML Tools makes "a_b" of every "a.b": no tensor inside may become what an input or output is called."""
+    border = {value.name for value in (*graph.inputs(proto), *proto.graph.output)}
+    border |= {coreml.LABEL, coreml.PROBABILITIES, f"{coreml.LABEL}_probs"}
+    outside = {value.name for value in (*graph.inputs(proto), *proto.graph.output)}
+    for name in sorted(graph.names(proto) - outside - {""}):
+        if coreml.identifier(name) in border:
+            graph.rename(proto, name, graph.free_name(proto, f"inner_{coreml.identifier(name)}"))
 
 
 # Inputs, operators
@@ -348,17 +211,18 @@ def _check_inputs(proto, images) -> None:
             )
 
 
-def _check_shape_map(proto, shape_map, images) -> None:
+def _check_shape_map(proto, renamed, shape_map, images) -> None:
     """The old map told where the sizes of an array belong in sequence, batch, channel, height, width."""
     known = {value.name: graph.shape(value) for value in graph.inputs(proto)}
     for name, places in dict(shape_map or {}).items():
-        if name not in known and graph.identifier(name) not in known:
+        value = renamed.get(name, name)
+        if value not in known:
             raise ValueError(
                 f"onnx_coreml_input_shape_map has {name!r}, and the model's inputs are {', '.join(known)}."
             )
-        if graph.identifier(name) in images and list(places) == [1, 2, 3, 4]:
+        if value in images and list(places) == [1, 2, 3, 4]:
             continue  # batch, channel, height, width: what an image is anyway
-        shape = "×".join(map(str, known.get(name, known.get(graph.identifier(name)))))
+        shape = "×".join(map(str, known[value]))
         raise ValueError(
             f"onnx_coreml_input_shape_map={{{name!r}: {places!r}}}: since iOS 13 Core ML keeps the shape of an "
             f"array as it is, and {name!r} will be {shape}. Leave the map out; for another order of the sizes "
@@ -427,7 +291,11 @@ def _refuse_unknown_operators(proto, own: dict, add_custom_layers: bool) -> None
 
 def _classifier(job: Job, class_labels, label_name) -> None:
     proto = job.proto
-    labels = _labels(class_labels)
+    if class_labels is None:
+        raise ValueError(
+            "mode='classifier' needs class_labels: a list of texts, or a file with one label per line."
+        )
+    labels = in_order(class_labels)
     _check_label_name(label_name, proto)
     fitting = [
         value
@@ -444,6 +312,12 @@ def _classifier(job: Job, class_labels, label_name) -> None:
             f"{len(fitting)} outputs have {len(labels)} values: {', '.join(v.name for v in fitting)}. Export the "
             "model with one output for the classes."
         )
+    others = {v.name for v in (*graph.inputs(proto), *proto.graph.output)} - {fitting[0].name}
+    for own in {coreml.LABEL, coreml.PROBABILITIES, f"{coreml.LABEL}_probs"} & others:
+        raise ValueError(
+            f"The model has an input or output {own!r}, which is what Core ML calls a classifier's own outputs. Export it "
+            "with another name (input_names, output_names)."
+        )
     job.labels, job.label_name = labels, label_name
     # Core ML Tools adds an output called classLabel…; the tensor inside needs another name.
     old = fitting[0].name
@@ -452,36 +326,9 @@ def _classifier(job: Job, class_labels, label_name) -> None:
         graph.rename(proto, old, job.probabilities)
 
 
-def _labels(class_labels) -> list[str]:
-    if class_labels is None:
-        raise ValueError(
-            "mode='classifier' needs class_labels: a list of texts, or a file with one label per line."
-        )
-    if isinstance(class_labels, str | Path):
-        path = Path(class_labels)
-        if not path.exists():
-            raise FileNotFoundError(
-                f"There is no label file {paths.shorten(path)}. Write one label per line."
-            )
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (UnicodeDecodeError, IsADirectoryError) as error:
-            raise ValueError(
-                f"{paths.shorten(path)} is no text file in UTF-8. Write one label per line."
-            ) from error
-        class_labels = [line.strip() for line in lines if line.strip()]
-    labels = [str(label) for label in class_labels]
-    if not labels:
-        raise ValueError("class_labels is empty. Give one label per output.")
-    if len(set(labels)) != len(labels):
-        twice = next(label for label in labels if labels.count(label) > 1)
-        raise ValueError(f"The class label {twice!r} stands twice. Core ML keeps one probability per label.")
-    return labels
-
-
 def _check_label_name(name, proto) -> None:
     taken = {value.name for value in (*graph.inputs(proto), *proto.graph.output)} | {coreml.PROBABILITIES}
-    if not isinstance(name, str) or graph.identifier(name) != name:
+    if not isinstance(name, str) or coreml.identifier(name) != name:
         raise ValueError(
             f"predicted_feature_name={name!r} is no name for Core ML: it has letters, digits and underscores only, "
             "a letter first, and is no word that Core ML needs itself. Use e.g. 'classLabel'."

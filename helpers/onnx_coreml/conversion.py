@@ -89,11 +89,12 @@ def convert(
         minimum_ios_deployment_target,
         compute_precision,
     )
+    evidence = proof.Proof(job) if verify else None
     if job.labels:
-        proof.check_probabilities(job)
+        evidence.check_probabilities() if evidence else proof.check_ending(job)
     converted = lower(job)
-    if verify:
-        proof.prove(job, converted, lower)
+    if evidence:
+        evidence.check(converted, lower)
     return converted
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from helpers import paths
-from helpers.quiet import quiet
+from . import files
 
 
 def read(model) -> onnx.ModelProto:
@@ -16,15 +15,16 @@ def read(model) -> onnx.ModelProto:
         model: path of an ONNX file, or a ``ModelProto``, which stays as it is.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, or its weights lie in another one, which is missing.
         TypeError: it is neither a path nor a ``ModelProto``.
         ValueError: it is no ONNX file, or is damaged.
     """
     if isinstance(model, onnx.ModelProto):
         proto = onnx.ModelProto()
         proto.CopyFrom(model)
+        files.check_weights(proto, None, "The model")
     elif isinstance(model, str | Path):
-        proto = _from_file(Path(model))
+        proto = files.read(Path(model))
     else:
         raise TypeError(
             f"model is of the type {type(model).__name__}. Give the path of an ONNX file, or the ModelProto "
@@ -33,22 +33,6 @@ def read(model) -> onnx.ModelProto:
     if not proto.graph.output:
         raise ValueError("The model has no output: it is empty, or no ONNX model. Export it again.")
     return with_shapes(proto)
-
-
-def _from_file(path: Path) -> onnx.ModelProto:
-    if not path.exists():
-        raise FileNotFoundError(
-            f"There is no {paths.shorten(path)}. Run notebook 03, which exports it, first."
-        )
-    try:
-        return onnx.load(str(path))
-    except FileNotFoundError as error:  # of the weights, which may lie in a second file
-        raise FileNotFoundError(
-            f"{paths.shorten(path)} keeps its weights in another file, which is missing ({error}). Copy both, or "
-            "export with external_data=False."
-        ) from error
-    except Exception as error:  # protobuf's DecodeError has no common base with the others
-        raise ValueError(f"{paths.shorten(path)} is no ONNX file, or is damaged. Export it again.") from error
 
 
 def with_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -71,7 +55,17 @@ def shape(value) -> tuple[int, ...]:
 
 
 def numpy_type(value) -> np.dtype:
-    """The NumPy type of an input or output."""
+    """The NumPy type of an input or output.
+
+    Raises:
+        ValueError: it is no array.
+    """
+    if not value.type.HasField("tensor_type"):
+        kind = (value.type.WhichOneof("value") or "unknown type").replace("_", " ")
+        raise ValueError(
+            f"{value.name!r} is a {kind}, and Core ML has arrays only. Export the model without it (of scikit-learn: "
+            "options={'zipmap': False})."
+        )
     return onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
 
 
@@ -107,14 +101,6 @@ def rename(proto, old: str, new: str) -> None:
     for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         if value.name == old:
             value.name = new
-
-
-def identifier(name: str) -> str:
-    """A name as Core ML Tools writes it: letters, digits and underscores, a letter first, no reserved word."""
-    with quiet():
-        from coremltools.converters.mil.mil.passes.defs.preprocess import NameSanitizer
-
-    return NameSanitizer("var_").sanitize_name(name, allow_prefix_underscore=False)
 
 
 def scale_output(proto, name: str, scale: float, bias: list[float]) -> None:

@@ -1,28 +1,20 @@
 """The proof of a conversion: the saved Core ML model and the ONNX file compute the same.
 
-The model is written to a scratch folder and read back by ``helpers.coreml_runtime``; the ONNX file is
-run by ONNX Runtime, preprocessing done by hand. Both get the same few inputs: random ones, and the
-edges (all 0, all 255). Four are enough, because a wrong operator is wrong almost everywhere.
+The saved model is run by ``helpers.coreml_runtime``; the ONNX file by ONNX Runtime, preprocessing done
+by hand. Both get the same few inputs (``helpers.coreml.agreement``): a wrong operator is wrong almost
+everywhere, so six examples find it.
 """
 
-import math
-import tempfile
+import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from helpers import coreml
+from helpers.coreml import agreement
+from helpers.coreml.agreement import LIMITS, Difference, compare
 
 from . import arguments, graph
-
-LIMITS = {"float32": 1e-4, "float16": 0.02}
-"""The largest difference that passes, of probabilities, or of other values per size of the largest one.
-
-float32: two right programs add up in another order, which moves the 6th or 7th digit, and a deep network
-carries that on. float16: every result keeps 11 bits, 3 digits, and errors of 0.0005 add up from layer to layer.
-A network whose probabilities move more than that loses labels in float16, and its owner should know.
-"""
 
 
 class VerificationError(ValueError):
@@ -49,28 +41,6 @@ class VerificationError(ValueError):
 
 
 @dataclass
-class Difference:
-    """The place where two arrays differ most.
-
-    Attributes:
-        size: |expected - found| there; infinite where one is no number and the other is.
-        limit: what is allowed.
-        where: the index in the flat array.
-        expected, found: the two values.
-    """
-
-    size: float
-    limit: float
-    where: int
-    expected: float
-    found: float
-
-    @property
-    def too_large(self) -> bool:
-        return self.size > self.limit
-
-
-@dataclass
 class Layer:
     """The first layer that differs: its operator, its name, its result, and how far that is off."""
 
@@ -80,60 +50,120 @@ class Layer:
     difference: Difference
 
 
-def prove(job, converted, lower) -> None:
-    """Compare a converted model with its ONNX file.
-
-    Args:
-        job: what was converted.
-        converted: the result, a ``coremltools.models.MLModel``.
-        lower: makes a Core ML model of a job; used to find the layer when the numbers differ.
+class Proof:
+    """An ONNX model's own answers to a few examples, which its conversion has to give, too.
 
     Raises:
-        VerificationError: they differ, or one of the two cannot be run.
+        VerificationError: ONNX Runtime cannot run the model.
     """
-    reference = Reference(job.proto)
-    examples = _examples(job, reference)
-    limit = LIMITS[job.precision]
-    found = _run(job, converted, examples)
-    worst, output, example = None, None, None
-    for which, (values, expected) in enumerate(examples):
-        for name in expected:
-            difference = compare(expected[name], found[which][name], limit, name == job.probabilities)
-            if worst is None or difference.size - difference.limit > worst.size - worst.limit:
-                worst, output, example = difference, name, values
-    if worst.too_large:
-        raise _error(job, worst, output, example, lower)
+
+    def __init__(self, job):
+        self.job = job
+        self.examples = _examples(job, Reference(job.proto))
+        self._expected = {
+            value.name: [expected[value.name] for _, expected in self.examples]
+            for value in job.proto.graph.output
+        }
+
+    def check_probabilities(self) -> None:
+        """Refuse a classifier whose output is something else than probabilities.
+
+        Raises:
+            ValueError: values below 0 or above 1, or a sum that is not 1 (unless a sigmoid makes them,
+                which judges each class by itself).
+        """
+        name = self.job.probabilities
+        kind = _last_operator(self.job.proto, name)
+        rows = [np.ravel(answer) for answer in self._expected[name]]
+        agreement.check_probabilities(rows, kind, each=kind in BY_THEMSELVES)
+
+    def check(self, converted, lower) -> None:
+        """Compare a conversion with the ONNX file.
+
+        Args:
+            converted: the result, a ``coremltools.models.MLModel``.
+            lower: makes a Core ML model of a job; used to find the layer when the numbers differ.
+
+        Raises:
+            VerificationError: they differ, or the conversion cannot be run, or the outputs prove nothing.
+        """
+        job = self.job
+        found = _run(job, converted, [values for values, _ in self.examples])
+        worst, output, example = None, None, None
+        for which, (values, expected) in enumerate(self.examples):
+            _check_names(set(expected), set(found[which]))
+            for name in expected:
+                difference = self._difference(name, expected[name], found[which][name])
+                if worst is None or difference.size - difference.limit > worst.size - worst.limit:
+                    worst, output, example = difference, name, values
+        if worst.too_large:
+            raise _error(job, worst, output, example, lower)
+        self._check_weak(lower)
+
+    def _difference(self, name, expected, found) -> Difference:
+        probabilities = name == self.job.probabilities
+        if probabilities and found.size == expected.size:  # text → number has no shape
+            found = found.reshape(expected.shape)
+        return compare(expected, found, LIMITS[self.job.precision], probabilities, self._expected[name])
+
+    def _check_weak(self, lower) -> None:
+        """Look closer where the outputs hardly depend on the inputs: equal answers prove little then."""
+        silent = {name: agreement.says_nothing(answers) for name, answers in self._expected.items()}
+        if all(silent.values()):
+            name, why = next(iter(silent.items()))
+            example = self.examples[0][0]
+            layer = _first_of_all(self.job, example, lower) if "NaN" not in why else None
+            if layer:
+                raise _error(self.job, layer.difference, name, example, lower)
+            if "NaN" in why:
+                raise VerificationError(
+                    f"The output {name!r} is {why}, so there is nothing to prove. Was the network trained, and did its "
+                    "loss stay a number? verify=False converts it as it is."
+                )
+        if self.job.precision == "float16" and any(
+            agreement.spread(answers) < 10 * LIMITS["float16"] for answers in self._expected.values()
+        ):  # rounding hides what little they say; the same program in float32 has to be right
+            exact = Proof.__new__(Proof)
+            exact.__dict__ |= self.__dict__ | {"job": dataclasses.replace(self.job, precision="float32")}
+            exact.check(lower(exact.job), lower)
 
 
-def check_probabilities(job) -> None:
-    """Refuse a classifier whose output is something else than probabilities.
+BY_THEMSELVES = ("Sigmoid", "HardSigmoid")
+"""Operators after which each class is judged by itself, so that the probabilities need not add up to 1."""
+
+NO_PROBABILITIES = ("Gemm", "MatMul", "Conv", "Add", "Relu", "BatchNormalization", "LogSoftmax")
+"""Operators that a classifier must not end in, seen without running it."""
+
+
+def check_ending(job) -> None:
+    """``check_probabilities`` without ONNX Runtime: by the last operator alone.
 
     Raises:
-        ValueError: values below 0 or above 1, or a sum that is not 1 (unless a sigmoid makes them,
-            which judges each class by itself).
-        VerificationError: ONNX Runtime cannot run the file.
+        ValueError: what it makes are no probabilities.
     """
-    name = job.probabilities
-    node = _last_operator(job.proto, name)
-    by_itself = node is not None and node.op_type in ("Sigmoid", "HardSigmoid")
-    for _, expected in _examples(job, Reference(job.proto)):
-        probs = expected[name]
-        fits = probs.min() >= -1e-3 and probs.max() <= 1.001
-        if not (fits and (by_itself or abs(probs.sum() - 1) < 1e-2)):
-            raise ValueError(
-                f"The model ends in {node.op_type if node else 'its input'}, so its output is not probabilities "
-                f"(their sum is {probs.sum():.3g}, the smallest is {probs.min():.3g}). Add a softmax over the classes "
-                "before the export (helpers.onnx_export.WithSoftmax)."
-            )
+    kind = _last_operator(job.proto, job.probabilities)
+    if kind in NO_PROBABILITIES:
+        raise ValueError(
+            f"The model ends in {kind}, so its output is not probabilities. Add a softmax over the classes before the "
+            "export (helpers.onnx_export.WithSoftmax)."
+        )
 
 
-def _last_operator(proto, name: str):
-    """The node that computes an output, past those that only move values."""
+def _check_names(expected: set, found: set) -> None:
+    if expected != found:
+        raise VerificationError(
+            f"The converted model has the outputs {', '.join(sorted(found))}, the ONNX file "
+            f"{', '.join(sorted(expected))}. Rename them in the export (output_names)."
+        )
+
+
+def _last_operator(proto, name: str) -> str:
+    """The operator that computes an output, past those that only move values."""
     node = graph.maker(proto, name)
     moves = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Dropout")
     while node is not None and node.op_type in moves:
         node = graph.maker(proto, node.input[0])
-    return node
+    return node.op_type if node is not None else "its input"
 
 
 class Reference:
@@ -166,44 +196,19 @@ class Reference:
         return dict(zip(self.outputs, self._session.run(self.outputs, given), strict=True))
 
 
-def compare(expected, found, limit: float, probabilities: bool = False) -> Difference:
-    """Where two arrays differ most.
-
-    Args:
-        expected, found: arrays with as many values.
-        limit: the largest difference that passes; for values that are not probabilities it grows with
-            the largest value expected, when that is above 1.
-        probabilities: whether the values are probabilities.
-    """
-    if np.asarray(expected).dtype == np.float16:
-        limit = max(limit, 1e-3)  # its own last bit; a neural network keeps more of them
-    expected = np.asarray(expected, np.float64).ravel()
-    found = np.asarray(found, np.float64).ravel()
-    if expected.size != found.size:
-        return Difference(math.inf, limit, 0, expected.size, found.size)
-    if not expected.size:
-        return Difference(0.0, limit, 0, 0.0, 0.0)
-    if not probabilities:
-        finite = np.abs(expected[np.isfinite(expected)])
-        limit *= max(1.0, finite.max(initial=0.0))
-    same = (expected == found) | (np.isnan(expected) & np.isnan(found))
-    with np.errstate(invalid="ignore"):
-        distance = np.where(same, 0.0, np.abs(expected - found))
-    distance[np.isnan(distance)] = math.inf
-    where = int(distance.argmax())
-    return Difference(float(distance[where]), limit, where, float(expected[where]), float(found[where]))
-
-
 # The inputs
 
 
 def _examples(job, reference) -> list[tuple[dict, dict]]:
     """Inputs as an app gives them, each with what ONNX Runtime answers."""
     random = np.random.default_rng(0)
-    kinds = ("random", "random", "lowest", "highest")
     pairs, error = [], None
-    for kind in kinds:
-        values = {value.name: _value(job, value, kind, random) for value in graph.inputs(job.proto)}
+    for picture, number in zip(agreement.PICTURES, agreement.NUMBERS, strict=True):
+        if job.precision == "float16" and number == "wide":
+            number = "normal"  # a network that computes in 16 bits is not made for large numbers
+        values = {
+            value.name: _value(job, value, picture, number, random) for value in graph.inputs(job.proto)
+        }
         try:
             pairs.append((values, reference.run(_for_onnx(job, values))))
         except Exception as this:  # e.g. whole numbers that are no valid indices
@@ -216,18 +221,19 @@ def _examples(job, reference) -> list[tuple[dict, dict]]:
     return pairs
 
 
-def _value(job, value, kind: str, random):
+def _value(job, value, picture: str, number: str, random):
     """One input: pixels for an image, else an array."""
     shape = graph.shape(value)
     if value.name in job.images:
-        if kind == "random":
-            return random.integers(0, 256, shape, np.uint8)
-        return np.full(shape, 0 if kind == "lowest" else 255, np.uint8)
+        return agreement.picture(picture, shape[1:], random)[None]
     if graph.numpy_type(value).kind == "i":
-        return random.integers(0, 2, shape, np.int32) * (kind == "random") + (kind == "highest")
-    if kind == "random":
-        return random.standard_normal(shape).astype(np.float32)
-    return np.full(shape, 0.0 if kind == "lowest" else 1.0, np.float32)
+        # Negative ones are rarely valid where whole numbers say which row to take.
+        indices = any(n.op_type.startswith(("Gather", "Scatter", "OneHot")) for n in job.proto.graph.node)
+        low, high = {"wide": (0, 10), "edges": (0 if indices else -9, 10)}.get(number, (0, 2))
+        if number in ("zeros", "ones"):
+            return np.full(shape, number == "ones", np.int32)
+        return random.integers(low, high, shape, np.int32)
+    return agreement.numbers(number, shape, random)
 
 
 def _for_onnx(job, values: dict) -> dict:
@@ -243,34 +249,26 @@ def _for_onnx(job, values: dict) -> dict:
 # Core ML
 
 
-def _run(job, converted, examples) -> list[dict]:
+def _run(job, converted, examples: list[dict]) -> list[dict]:
     """What the saved model computes for each example, by the names of the ONNX outputs."""
-    from helpers import coreml_runtime
-
-    ending = ".mlpackage" if job.program else ".mlmodel"
-    with tempfile.TemporaryDirectory() as folder:
-        path = coreml.save(converted, Path(folder) / f"model{ending}")
-        try:
-            model = coreml_runtime.load(path)
-            return [_answer(job, model, values) for values, _ in examples]
-        except ValueError as error:
-            raise VerificationError(
-                f"The converted model cannot be run here, so its numbers are not proved: {error} "
-                "verify=False returns it unproved."
-            ) from error
-
-
-def _answer(job, model, values: dict) -> dict:
-    given = {}
-    for name, value in values.items():
-        if name in job.images:  # 1×C×H×W as H×W×3, or H×W for grey
-            value = value[0].transpose(1, 2, 0) if value.shape[1] == 3 else value[0, 0]
-        given[name] = value
-    answer = model.predict(given)
+    given = [
+        {name: agreement.as_core_ml(v[0]) if name in job.images else v for name, v in values.items()}
+        for values in examples
+    ]
+    try:
+        found = agreement.answers(converted, given)
+    except ValueError as error:
+        newer = "" if job.program else "Target '15' has more operators than a neural network. "
+        raise VerificationError(
+            f"The converted model cannot be run here, so its numbers are not proved: "
+            f"{agreement.cause(error)} {newer}verify=False returns it unproved."
+        ) from error
     if job.labels:
-        probs = answer.pop(coreml.PROBABILITIES)
-        answer[job.probabilities] = np.array([probs[label] for label in job.labels])
-    return answer
+        for answer in found:
+            del answer[job.label_name]
+            probs = answer.pop(coreml.PROBABILITIES)
+            answer[job.probabilities] = np.array([probs[label] for label in job.labels])
+    return found
 
 
 # The error
@@ -285,12 +283,15 @@ def _error(job, worst, output, example, lower) -> VerificationError:
         f"The converted model computes something else than the ONNX file: for {which} ONNX Runtime says "
         f"{worst.expected:.6g}, Core ML {worst.found:.6g} (allowed difference {worst.limit:.1g}). "
     )
+    if worst.reason:
+        numbers = f"The converted model is not what the ONNX file is: for {which} {worst.reason}. "
     layer = first_difference(job, example, lower)
     if layer:
         off = layer.difference
         text = (
             f"The first layer that differs is {layer.kind} ({layer.name or 'without a name'}), which makes "
-            f"{layer.tensor!r}: {off.expected:.6g} in ONNX, {off.found:.6g} in Core ML. Pass a right lowering in "
+            f"{layer.tensor!r}: {off.reason or f'{off.expected:.6g} in ONNX, {off.found:.6g} in Core ML'}. Pass a right "
+            "lowering in "
             f"custom_conversion_functions={{{layer.kind!r}: …}}, or export the model with another operator."
         )
     elif job.precision == "float16":
@@ -317,23 +318,11 @@ def first_difference(job, example: dict, lower) -> Layer | None:
     First with every tensor between the layers as an output, in one conversion. That keeps Core ML Tools
     from joining layers; if nothing differs then, the graph is cut in half again and again instead.
     """
+    layer = _first_of_all(job, example, lower)
+    if layer:
+        return layer
+    floats = _float_tensors(job.proto)
     proto = graph.with_shapes(job.proto)
-    known = {value.name: value for value in (*proto.graph.value_info, *proto.graph.output)}
-    candidates = []
-    for node in proto.graph.node:
-        for name in filter(None, node.output):
-            value = known.get(name)
-            if value is not None and 0 not in graph.shape(value) and graph.shape(value):
-                candidates.append((node, name))
-    floats = [(n, t) for n, t in candidates if graph.numpy_type(known[t]).kind == "f"]
-    try:
-        found = _differences(job, proto, [name for _, name in floats], example, lower)
-    except ValueError:  # not every part of a model is a model
-        found = {}
-    for node, name in floats:
-        if name in found and found[name].too_large:
-            return Layer(node.op_type, node.name, name, found[name])
-
     low, high, layer = 0, len(floats) - 1, None
     while low <= high:
         middle = (low + high) // 2
@@ -347,6 +336,32 @@ def first_difference(job, example: dict, lower) -> Layer | None:
         else:
             low = middle + 1
     return layer
+
+
+def _float_tensors(proto) -> list[tuple]:
+    """Every (node, tensor) between the layers whose shape is known and whose numbers are floats."""
+    proto = graph.with_shapes(proto)
+    known = {value.name: value for value in (*proto.graph.value_info, *proto.graph.output)}
+    found = []
+    for node in proto.graph.node:
+        for value in (known.get(name) for name in node.output if name):
+            if value is not None and graph.shape(value) and 0 not in graph.shape(value):
+                found.append((node, value))
+    return [(node, value.name) for node, value in found if graph.numpy_type(value).kind == "f"]
+
+
+def _first_of_all(job, example: dict, lower) -> Layer | None:
+    """The first layer that differs when every tensor between the layers is an output, in one conversion."""
+    floats = _float_tensors(job.proto)
+    try:
+        proto = graph.with_shapes(job.proto)
+        found = _differences(job, proto, [name for _, name in floats], example, lower) if floats else {}
+    except ValueError:  # not every part of a model is a model
+        return None
+    for node, name in floats:
+        if name in found and found[name].too_large:
+            return Layer(node.op_type, node.name, name, found[name])
+    return None
 
 
 def _differences(job, proto, tensors: list[str], example: dict, lower) -> dict[str, Difference]:
@@ -365,7 +380,7 @@ def _differences(job, proto, tensors: list[str], example: dict, lower) -> dict[s
     piece.images = {name: image for name, image in job.images.items() if name in needed}
     values = {value.name: example[value.name] for value in graph.inputs(part)}
     expected = Reference(part).run(_for_onnx(piece, values))
-    (found,) = _run(piece, lower(piece), [(values, expected)])
+    (found,) = _run(piece, lower(piece), [values])
     return {
         tensor: compare(expected[name], found[name], LIMITS["float32"])
         for tensor, name in zip(tensors, names, strict=True)

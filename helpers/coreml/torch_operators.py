@@ -1,0 +1,76 @@
+"""Right lowerings where those of Core ML Tools' PyTorch front end are wrong or refuse too much."""
+
+import numpy as np
+
+from . import pooling
+
+
+def register() -> None:
+    """Put them in the place of Core ML Tools' own, for every conversion from now on."""
+    from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
+
+    for function, aliases in (
+        (_int, ["int"]),
+        (_max_pool, [f"max_pool{n}d{more}" for n in (1, 2, 3) for more in ("", "_with_indices")]),
+        (_average_pool, [f"avg_pool{n}d" for n in (1, 2, 3)]),
+    ):
+        register_torch_op(torch_alias=aliases, override=True)(function)
+
+
+def _int(context, node):
+    """Sizes in a trace are lists of one number, and NumPy 2.4 makes no int of one."""
+    from coremltools.converters.mil import Builder
+    from coremltools.converters.mil.frontend.torch import ops
+
+    value = context[node.inputs[0]].val
+    if value is None or np.size(value) != 1:
+        return ops._int(context, node)
+    number = Builder.const(val=np.int32(np.ravel(value)[0]), name=node.name)
+    return context.add(number, node.name)
+
+
+def _windows(context, node, places: dict):
+    """The input of a pooling node and its settings; ``places`` says which argument is which.
+
+    The stride may be left out (``F.max_pool2d(x, 2)``), and is that of the kernel then.
+    """
+    from coremltools.converters.mil.frontend.torch.ops import _get_inputs
+
+    inputs = _get_inputs(context, node, min_expected=2)
+    x, count = inputs[0], inputs[0].rank - 2
+
+    def numbers(name, default):
+        place = places.get(name, len(inputs))
+        value = inputs[place] if place < len(inputs) else None
+        found = np.ravel(getattr(value, "val", value) if value is not None else [])
+        found = [int(number) for number in found] or list(np.broadcast_to(default, count))
+        return [int(number) for number in np.broadcast_to(found, count)]
+
+    kernel = numbers("kernel", 1)
+    strides, dilations = numbers("stride", kernel), numbers("dilation", 1)
+    pads = [(amount, amount) for amount in numbers("padding", 0)]
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    more = [0] * count
+    if any(numbers("ceil_mode", 0)):
+        more = pooling.more_for_ceil(x.shape[2:], spans, strides, pads)
+    return inputs, (x, kernel, strides, dilations, pads, more)
+
+
+_ORDER = {"kernel": 1, "stride": 2, "padding": 3}
+
+
+def _max_pool(context, node):
+    _, windows = _windows(context, node, _ORDER | {"dilation": 4, "ceil_mode": 5})
+    pooled = pooling.max_pool(*windows, name=node.name)
+    context.add((pooled, None) if "with_indices" in node.kind else pooled, torch_name=node.name)
+
+
+def _average_pool(context, node):
+    inputs, windows = _windows(context, node, _ORDER | {"ceil_mode": 4})
+    counts = inputs[5] if len(inputs) > 5 else None
+    if len(inputs) > 6 and inputs[6] is not None:
+        raise ValueError(
+            "divisor_override of an average pooling has no equal in Core ML: scale the result instead"
+        )
+    pooled = pooling.average_pool(*windows, padding_counts=counts is None or bool(counts.val), name=node.name)
+    context.add(pooled)

@@ -1,0 +1,112 @@
+"""Is a network one that can be written down for others? Asked before every export and conversion."""
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.module_tracker import ModuleTracker
+
+SQUASH = {"softmax": "softmax", "softmin": "softmax", "gumbel_softmax": "softmax", "sigmoid": "sigmoid"}
+"""Functions whose results are probabilities, and what they are called."""
+
+MOVES = ("flatten", "reshape", "view", "squeeze", "unsqueeze", "permute", "transpose", "contiguous", "clone")
+"""Functions whose results have the values of their first argument."""
+
+
+def check_module(model) -> None:
+    """Refuse what is no network, and a network in training mode.
+
+    Raises:
+        TypeError: it is no ``nn.Module``: the message says how to make one of it.
+        ValueError: it is in training mode.
+    """
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        raise TypeError(
+            f"model is the class {model.__name__}, not an instance of it. Build one: {model.__name__}()."
+        )
+    if isinstance(model, dict):
+        raise TypeError(
+            "model is a dict, as a state_dict is: weights without a network. Build the network, fill it with "
+            "helpers.checkpoints.load_weights(model, path), and pass the network."
+        )
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model is {model!r:.60} of the type {type(model).__name__}, not an nn.Module. Build the network, fill it "
+            "with helpers.checkpoints.load_weights(model, path), and pass the network."
+        )
+    if model.training:
+        raise ValueError(
+            "The model is in training mode, and would be exported with the batch statistics of training. "
+            "Call model.eval() first."
+        )
+
+
+def check_behaviour(model, images) -> torch.Tensor:
+    """Refuse a network that still trains although it is in evaluation mode.
+
+    Args:
+        model: in evaluation mode.
+        images: what it takes, a few examples.
+
+    Returns:
+        What the network answers, whatever that is.
+
+    Raises:
+        ValueError: it draws random numbers or uses the statistics of the batch; the message names the layer
+            and the cure.
+    """
+    with torch.no_grad():
+        with ModuleTracker() as where, _Watch(where) as watch:
+            answer = model(images)
+        if watch.training:
+            raise ValueError(watch.training[0])
+        again = model(images)
+    for one, other in zip(tree_leaves(answer), tree_leaves(again), strict=True):
+        if isinstance(one, torch.Tensor) and not torch.allclose(
+            one, other, rtol=1e-2, atol=1e-3, equal_nan=True
+        ):
+            raise ValueError(
+                "The model gives the same picture another answer each time: something in its forward draws random numbers. "
+                "Let it do so only while self.training is true."
+            )
+    return answer
+
+
+def made_by(tensor) -> str | None:
+    """ "softmax" or "sigmoid" if one of them made what ``check_behaviour`` returned, else None."""
+    return getattr(tensor, "_squashed_by", None)
+
+
+class _Watch(TorchFunctionMode):
+    """Notes the functions that train, and marks what a softmax or a sigmoid made."""
+
+    def __init__(self, where):
+        super().__init__()
+        self.where, self.training = where, []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        result = function(*args, **kwargs)
+        name = getattr(function, "__name__", "")
+        self._note(name, args, kwargs)
+        if isinstance(result, torch.Tensor):
+            kind = SQUASH.get(name) or (made_by(args[0]) if name in MOVES and args else None)
+            if kind:
+                result._squashed_by = kind
+        return result
+
+    def _note(self, name, args, kwargs):
+        layer = max(self.where.parents - {"Global"}, key=len, default="the network")
+        if "dropout" in name and not name.endswith("_"):
+            probability = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
+            if (args[2] if len(args) > 2 else kwargs.get("training", True)) and probability:
+                self.training.append(
+                    f"F.{name} in {layer} drops values at random, in evaluation mode too: the same picture gets another "
+                    f"answer each time. Write F.{name}(x, p, training=self.training), or use nn.Dropout."
+                )
+        if name == "batch_norm" and (args[5] if len(args) > 5 else kwargs.get("training", False)):
+            self.training.append(
+                f"The batch norm {layer} uses the statistics of the batch, in evaluation mode too, and a phone has one "
+                "picture at a time. Build it with track_running_stats=True and train again (F.batch_norm: pass "
+                "training=self.training and the running statistics)."
+            )
