@@ -23,7 +23,9 @@ def asked(configuration: str) -> list[str]:
     """The flags that Xcode makes of the project's settings, Debug or Release."""
     project = (TEMPLATE / "__APP__.xcodeproj/project.pbxproj").read_text(encoding="utf-8")
     settings = re.findall(rf"/\* {configuration} \*/ = {{(.*?)\n\t\t}};", project, re.S)
-    (chosen,) = [dict(re.findall(r"(\w+) = \"?([^\";]+)\"?;", text)) for text in settings if "SWIFT_VERSION" in text]
+    (chosen,) = [
+        dict(re.findall(r"(\w+) = \"?([^\";]+)\"?;", text)) for text in settings if "SWIFT_VERSION" in text
+    ]
     flags = ["-swift-version", chosen["SWIFT_VERSION"].removesuffix(".0")]
     flags += [f"-strict-concurrency={chosen['SWIFT_STRICT_CONCURRENCY']}"]
     flags += [chosen.get("SWIFT_OPTIMIZATION_LEVEL", "-O")]

@@ -17,7 +17,9 @@ from pathlib import Path
 from helpers.ios_app import TEMPLATE
 
 HERE = Path(__file__).resolve().parent
-MISSING = "No Swift compiler: `make swift` installs one on Debian (as root); elsewhere put `swiftc` on the PATH."
+MISSING = (
+    "No Swift compiler: `make swift` installs one on Debian (as root); elsewhere put `swiftc` on the PATH."
+)
 
 STUBS = (
     ("AppleFoundation",),
@@ -31,7 +33,17 @@ STUBS = (
 
 APP = "AlexNetApp"
 
-LOGIC = "Answer BundledModel Camera CaptureSession Classifier Crop Picture PhotoLoader Recognition".split()
+LOGIC = (
+    "Answer",
+    "BundledModel",
+    "Camera",
+    "CaptureSession",
+    "Classifier",
+    "Crop",
+    "Picture",
+    "PhotoLoader",
+    "Recognition",
+)
 """The files of the app that decide something. The others show it."""
 
 
@@ -66,7 +78,14 @@ def find() -> Compiler | None:
         return None
     base = root / "tmp"
     # The compiler finds its own libraries through /proc.
-    enter = ["unshare", "--mount", "sh", "-c", 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"', str(root)]
+    enter = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"',
+        str(root),
+    ]
     if os.geteuid() != 0:
         enter[1:1] = ["--map-root-user", "--pid", "--fork"]
     return Compiler(tuple(enter), base, "/tmp")
@@ -130,7 +149,9 @@ class Project:
         self.swiftc(*flags, *module, "-emit-object", "-o", "app.o", *self.sources(APP))
         if tests:
             name = f"{APP}Tests"
-            self.swiftc(*flags, "-I", ".", "-module-name", name, "-emit-object", "-o", "tests.o", *self.sources(name))
+            self.swiftc(
+                *flags, "-I", ".", "-module-name", name, "-emit-object", "-o", "tests.o", *self.sources(name)
+            )
 
     def logic(self) -> str:
         """Build the files that decide, and their checks, into one program; run it and give what it printed."""
@@ -177,7 +198,9 @@ def stubs(compiler: Compiler) -> str:
 
 def _stub(compiler: Compiler, folder: Path, name: str) -> None:
     # Library evolution: an enum of Apple's may grow, so an `@unknown default` is wanted, as on a Mac.
-    command = "swiftc -suppress-warnings -swift-version 5 -parse-as-library -wmo -enable-library-evolution -I ."
+    command = (
+        "swiftc -suppress-warnings -swift-version 5 -parse-as-library -wmo -enable-library-evolution -I ."
+    )
     module = f"-module-name {name} -emit-module -emit-module-path {name}.swiftmodule"
     done = compiler.run(
         folder, *command.split(), *module.split(), "-emit-object", "-o", f"{name}.o", f"{name}.swift"

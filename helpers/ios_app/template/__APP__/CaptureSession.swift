@@ -2,7 +2,7 @@ import AVFoundation
 
 /// The part of the camera that works off the main thread.
 ///
-/// `@unchecked Sendable`, because the session and its input belong to `queue`, the orientation and the time to `turns`.
+/// `@unchecked Sendable`, because the session and its input belong to `queue`, orientation and time to `turns`.
 final class CaptureSession: NSObject, @unchecked Sendable {
     let session = AVCaptureSession()
     /// A few frames a second; one that nobody has taken gives way to the next.
