@@ -584,6 +584,71 @@ def test_labels_as_imagenet_has_them_can_be_used_and_wait_for_a_translation(mode
     assert chinese == {"state": "needs_review", "value": "jack-o'-lantern, pumpkin"}
 
 
+def test_a_thousand_labels_in_chinese_make_an_app(tmp_path):
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 8, 3, 2), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
+    names = [f"类别 {number}" for number in range(999)] + ["jack-o'-lantern, pumpkin"]
+    export_onnx(
+        torch.nn.Sequential(*layers, torch.nn.Linear(8, 1000)).eval(), tmp_path / "a.onnx", classes=names
+    )
+    converted = convert(
+        tmp_path / "a.onnx", mode="classifier", image_input_names=["image"], class_labels=names
+    )
+    path = coreml.save(converted, tmp_path / "Many.mlmodel")
+    write_app(path, tmp_path / "Good", threshold=0.6)
+    strings = json.loads((tmp_path / "Good/Good/Labels.xcstrings").read_text(encoding="utf-8"))["strings"]
+    assert list(strings) == names
+    table = json.loads((tmp_path / "Good/GoodTests/reference.json").read_text(encoding="utf-8"))
+    assert all(list(each["probabilities"]) == names for each in table["models"][0]["examples"])
+
+
+def test_a_model_without_a_preview_gets_one_in_the_app(models, tmp_path):
+    def forget(ct, specification):
+        del specification.description.metadata.userDefined[coreml.PREVIEW]
+
+    path = changed(models, tmp_path, forget)
+    assert coreml.PREVIEW not in coreml.describe(path)["metadata"]
+    write_app(path, tmp_path / "Good", threshold=0.6)
+    assert (
+        coreml.describe(tmp_path / "Good/Good/changed.mlpackage")["metadata"][coreml.PREVIEW]
+        == "imageClassifier"
+    )
+
+
+def test_two_models_travel_together(models, tmp_path):
+    shutil.copyfile(models / "AlexNet.mlmodel", tmp_path / "AlexNetCamera.mlmodel")
+    second = {tmp_path / "AlexNetCamera.mlmodel": 0.7}
+    write_app(
+        models / "AlexNet.mlpackage", tmp_path / "Good", threshold=0.6, also=second, bundle_prefix="org.ada-l"
+    )
+    table = json.loads((tmp_path / "Good/GoodTests/reference.json").read_text(encoding="utf-8"))
+    assert [(each["name"], each["threshold"]) for each in table["models"]] == [
+        ("AlexNet", 0.6),
+        ("AlexNetCamera", 0.7),
+    ]
+    for name, threshold in (("AlexNet.mlpackage", "0.6"), ("AlexNetCamera.mlmodel", "0.7")):
+        assert coreml.describe(tmp_path / "Good/Good" / name)["metadata"]["threshold"] == threshold
+    project = (tmp_path / "Good/Good.xcodeproj/project.pbxproj").read_text(encoding="utf-8")
+    assert set(re.findall("PRODUCT_BUNDLE_IDENTIFIER = (.*);", project)) == {
+        '"org.ada-l.Good"',
+        '"org.ada-l.GoodTests"',
+    }
+
+
+def test_models_of_two_sizes_have_pictures_of_their_own():
+    class Square(Wide):
+        inputs: ClassVar = {"image": coreml_runtime.ImageInput("image", 24, 24, "RGB", (1, 3, 24, 24))}
+
+        def probs(self, images):
+            return torch.from_numpy(images.mean((2, 3))).softmax(1)
+
+    files = ios_app.reference_files({"Wide": (Wide(), 0.5), "Square": (Square(), 0.5)})
+    for listed, size in zip(json.loads(files["reference.json"])["models"], ((48, 32), (24, 24)), strict=True):
+        for example in listed["examples"]:
+            with Image.open(io.BytesIO(files[f"{example['picture']}.png"])) as picture:
+                assert picture.size == size or (example.get("crop") and picture.width == size[0])
+
+
 # -- the folder --------------------------------------------------------------------------------------
 
 
@@ -642,13 +707,14 @@ def test_a_file_that_we_did_not_write_is_never_replaced(written):
     refused(written, r"AlexNetApp/App\.swift was not written by write_app")
 
 
-def test_an_edited_file_stays_unless_there_is_something_new_for_it(written):
+def test_an_edited_file_stays_unless_there_is_something_new_for_it(written, capsys):
     """Xcode writes the learner's team into the project file; a new model must not undo that."""
     written()
     project = written.folder / "AlexNetApp.xcodeproj/project.pbxproj"
     project.write_text(project.read_text().replace("Automatic;", "Automatic; DEVELOPMENT_TEAM = ABC;"))
     written(threshold=0.7)
     assert "DEVELOPMENT_TEAM" in project.read_text()
+    assert "Kept as you edited it: AlexNetApp.xcodeproj/project.pbxproj" in capsys.readouterr().out
     written(threshold=0.8)
     assert "DEVELOPMENT_TEAM" in project.read_text()
     table = written.folder / "AlexNetAppTests/reference.json"

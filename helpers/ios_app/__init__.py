@@ -61,7 +61,8 @@ def write_app(
         bundle_prefix: something that is yours alone, e.g. ``"org.ada-lovelace"``. With the app's name behind it
             it is the bundle identifier, and Apple gives each of those to one developer only.
         overwrite: replace what an earlier call wrote into this folder. Files that came from elsewhere are
-            kept. So is a file that was edited since, as long as there is nothing new to write into it.
+            kept. So is a file that was edited since, as long as there is nothing new to write into it; it is
+            printed which.
 
     Returns:
         The ``.xcodeproj``, the thing to open.
@@ -88,7 +89,9 @@ def write_app(
     written[f"{app}/Labels.xcstrings"] = _catalog(labels, chinese)
     written |= {f"{app}/Assets.xcassets/AppIcon.appiconset/{name}": data for name, data in icons().items()}
     written |= {f"{tests}/{name}": data for name, data in reference_files(models).items()}
-    publish(written, folder, overwrite)
+    kept = publish(written, folder, overwrite)
+    if kept:
+        print(f"Kept as you edited {'it' if len(kept) == 1 else 'them'}: {', '.join(kept)}")
     return folder / f"{app}.xcodeproj"
 
 

@@ -50,7 +50,8 @@ final class CaptureSession: NSObject, @unchecked Sendable {
     }
 
     private func configure(_ position: AVCaptureDevice.Position) -> Bool {
-        guard let device = Self.device(position), let new = try? AVCaptureDeviceInput(device: device) else { return false }
+        guard let device = Self.device(position), let new = try? AVCaptureDeviceInput(device: device)
+        else { return false }
         session.beginConfiguration()
         defer { session.commitConfiguration() }
         if let input { session.removeInput(input) }
