@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional
 
 from helpers import coreml, coreml_runtime
 from helpers.model import AlexNet
@@ -170,6 +171,160 @@ def test_an_argument_that_does_not_fit_is_named(sharp_model, change, message):
         coreml.from_torch(sharp_model, **{"class_labels": CLASSES} | change)
 
 
+class Pools(torch.nn.Module):
+    def __init__(self, pool):
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, image):
+        return self.pool(image)
+
+
+@pytest.mark.parametrize("target", ["13", "15"])
+@pytest.mark.parametrize(
+    "pool",
+    [
+        torch.nn.AvgPool2d(2, stride=3, ceil_mode=True),
+        torch.nn.AvgPool2d(3, stride=2, padding=1, ceil_mode=True),
+        torch.nn.MaxPool2d(2, stride=3, ceil_mode=True),
+        lambda image: functional.max_pool2d(image, 2),
+        lambda image: functional.avg_pool2d(image, 2),
+    ],
+    ids=["average", "average, padded", "largest", "largest, no stride", "average, no stride"],
+)
+def test_pooling_is_written_without_core_mls_own_ceil_mode(pool, target):
+    """Core ML divides a window over the edge by the whole kernel (apple/coremltools #2772)."""
+    for exporter in ("export", "trace"):
+        model = coreml.from_torch(
+            Pools(pool).eval(),
+            shape=(1, 1, 7, 7),
+            exporter=exporter,
+            image_scale=None,
+            minimum_ios_deployment_target=target,
+        )
+        for operation in operations(model):
+            if operation.type in ("avg_pool", "max_pool"):
+                assert constant(model, operation.inputs["ceil_mode"].arguments[0].name) is False
+
+
+def operations(model):
+    spec = model.get_spec()
+    for function in spec.mlProgram.functions.values():
+        yield from function.block_specializations[function.opset].operations
+
+
+def constant(model, name):
+    (made,) = [operation for operation in operations(model) if operation.outputs[0].name == name]
+    return made.attributes["val"].immediateValue.tensor.bools.values[0]
+
+
+class Answers(torch.nn.Module):
+    """A network whose last step is a function of the test's choice."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function, self.last = function, torch.nn.Linear(48, 3)
+
+    def forward(self, image):
+        return self.function(self.last(image.flatten(1)))
+
+
+def answers(function):
+    torch.manual_seed(0)
+    return Answers(function).eval()
+
+
+SMALL = {"shape": (1, 3, 4, 4), "exporter": "trace"}
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (
+            lambda x: functional.dropout(x, 0.5),
+            r"F\.dropout in Answers drops values.*training=self\.training",
+        ),
+        (
+            lambda x: functional.batch_norm(x, None, None, training=True),
+            "batch norm Answers uses the statistics",
+        ),
+        (lambda x: x + torch.rand(3), "another answer each time"),
+        (torch.sigmoid, "of a sigmoid.*without its sigmoid"),
+        (lambda x: x.softmax(1).reshape(1, 3), "of a softmax.*without its softmax"),
+        (lambda x: x[..., None], "the model returns 1×3×1"),
+        (lambda x: {"logits": x}, "returns a dict"),
+        (lambda x: (x, x), "returns 1×3 and 1×3"),
+        (lambda x: x * float("nan"), "NaN for every example"),
+        (lambda x: x * 0, "the same for every example"),
+    ],
+)
+def test_a_network_that_cannot_be_an_honest_classifier_is_named(function, message):
+    with pytest.raises(ValueError, match=message):
+        coreml.from_torch(answers(function), class_labels=["a", "b", "c"], **SMALL)
+
+
+def test_a_batch_norm_without_statistics_is_named_with_its_place():
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4, track_running_stats=False)
+    )
+    with pytest.raises(ValueError, match=r"batch norm Sequential\.1 .*track_running_stats=True"):
+        coreml.from_torch(network.eval(), shape=(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ({}, "state_dict.*load_weights"),
+        ("alexnet.pth", "of the type str, not an nn.Module"),
+        (AlexNet, "the class AlexNet, not an instance"),
+    ],
+)
+def test_what_is_no_network_is_named(what, message):
+    with pytest.raises(TypeError, match=message):
+        coreml.from_torch(what)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"input_name": "a.b"}, "'a.b' is no name for Core ML.*'a_b'"),
+        ({"input_name": "图像"}, "'图像' is no name"),
+        ({"output_names": ["1st"]}, "'1st' is no name"),
+        ({"output_names": "output"}, r"write \['output'\]"),
+        ({"output_names": ["a", "b"]}, "returns 1 outputs, and output_names has 2"),
+        ({"output_names": ["image"]}, "'image' stands for two"),
+        (
+            {"class_labels": ["a", "b", "c"], "input_name": "classLabel_probs"},
+            "'classLabel_probs' stands for two",
+        ),
+        ({"image_scale": 0}, "image_scale=0"),
+        ({"image_scale": [1, 2, 3]}, "normalise each channel"),
+        ({"shape": (1, 3, 5, 5)}, "does not take 1×3×5×5"),
+    ],
+)
+def test_a_name_or_a_number_that_cannot_work_is_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        coreml.from_torch(answers(torch.relu), **SMALL | change)
+
+
+def test_the_proof_sees_the_shape_and_negative_numbers(monkeypatch):
+    """A file that answers 3 for 1×3, or the absolute value for the value, is caught."""
+    from helpers.coreml import agreement
+
+    real = agreement.answers
+    for wrong, message in (
+        (lambda v: v[0], "its shape is 3 instead of 1×3"),
+        (np.abs, "where PyTorch has -"),
+    ):
+        monkeypatch.setattr(
+            agreement,
+            "answers",
+            lambda *args, wrong=wrong: [{k: wrong(v) for k, v in one.items()} for one in real(*args)],
+        )
+        with pytest.raises(coreml.ConversionError, match=message):
+            coreml.from_torch(answers(lambda x: x), image_scale=None, **SMALL)
+
+
 def test_training_mode_and_a_second_softmax_are_refused(sharp_model):
     with pytest.raises(ValueError, match=r"training mode.*model.eval\(\)"):
         coreml.from_torch(AlexNet(width=0.25).train(), class_labels=CLASSES)
@@ -309,6 +464,33 @@ def test_what_cannot_be_compressed_is_refused(files):
         coreml.compress(coreml.compress(files["15"], "float16"), "float16")
 
 
+def test_a_float16_neural_network_is_compressed_too(files):
+    """Core ML Tools leaves float16 weights as they are, without a word."""
+    half = coreml.compress(files["13"], "float16")
+    small = coreml.compress(half, "int8")
+    said = coreml.describe(small)
+    assert said["stored"] == ["8-bit numbers", "float16"]
+    assert said["numbers"]["8-bit numbers"] > 0.9 * sum(said["numbers"].values())
+    assert small.compression.startswith("int8: 9")
+    with pytest.raises(ValueError, match="stored in float16 already"):
+        coreml.compress(half, "float16")
+
+
+def test_a_compression_that_does_nothing_or_too_much_is_refused(files, monkeypatch):
+    tiny = coreml.from_torch(answers(torch.relu), minimum_ios_deployment_target="13", **SMALL)
+    with pytest.raises(ValueError, match=r"'int8' would change nothing.*2048 numbers"):
+        coreml.compress(tiny, "int8")
+    with pytest.raises(ValueError, match="too much for this network: its output 'classLabelProbs'"):
+        coreml.compress(files["15"], "pruned", sparsity=0.999)
+
+    from helpers.coreml import compression
+
+    other = coreml.compress(files["13"], "palette4", verify=False)
+    monkeypatch.setattr(compression, "_unpacked", lambda small: other)
+    with pytest.raises(ValueError, match="its own weights, unpacked"):
+        coreml.compress(files["13"], "int8")
+
+
 # The card
 
 
@@ -392,3 +574,70 @@ def test_a_card_that_cannot_be_made_says_why(files, drawings, with_two_outputs, 
     assert "twice" in repr(coreml.card(path))
     with pytest.raises(ValueError, match="no classifier of one picture"):
         coreml.card(path, drawings.test_images[0])
+
+
+def coins():
+    """An image classifier as Create ML writes it: a pipeline of two neural networks."""
+    from coremltools.models import datatypes
+    from coremltools.models.neural_network import NeuralNetworkBuilder
+    from coremltools.proto import Model_pb2
+
+    def network(name, sizes, result, mode=None):
+        builder = NeuralNetworkBuilder(
+            [(name, datatypes.Array(sizes[0]))],
+            [(result, None if mode else datatypes.Array(sizes[1]))],
+            mode=mode,
+            disable_rank5_shape_mapping=True,
+        )
+        builder.add_inner_product("fc", np.ones(sizes[::-1]), np.zeros(sizes[1]), *sizes, True, name, result)
+        if mode:
+            builder.set_class_labels(["Heads", "Tails"], "classLabel", result)
+        return builder.spec
+
+    first, second = network("image", (3, 4), "f"), network("f", (4, 2), "p", "classifier")
+    spec = Model_pb2.Model(specificationVersion=4)
+    spec.description.input.extend(first.description.input)
+    spec.description.output.extend(second.description.output)
+    spec.pipelineClassifier.pipeline.models.extend([first, second])
+    return spec
+
+
+def test_the_card_of_a_pipeline_shows_its_parts(tmp_path):
+    path = tmp_path / "Coins.mlmodel"
+    path.write_bytes(coins().SerializeToString())
+    card = coreml.card(path)
+    about = dict(card.facts["Model"])
+    assert about["2 parts"] == "neural network, then neural network"
+    assert about["weights stored as"] == "float32"
+    assert dict(card.facts["Outputs"])["2 labels"] == "Heads, Tails"
+    with pytest.raises(ValueError, match=r"parts of a pipeline are compressed before"):
+        coreml.compress(path, "int8")
+
+
+def test_logits_that_a_file_calls_probabilities_are_not_shown(files, drawings, tmp_path):
+    """Old converters made such files: a classifier without a softmax."""
+    from coremltools.models import MLModel
+
+    spec = coreml.files.open_model(files["13"]).get_spec()
+    layers = spec.neuralNetworkClassifier.layers
+    gone = layers.pop()
+    layers[-1].output[0] = gone.output[0]
+    path = coreml.save(MLModel(spec, skip_model_load=True), tmp_path / "logits.mlmodel")
+    with pytest.raises(ValueError, match="ends in innerProduct, so its output is not probabilities"):
+        coreml.card(path, drawings.test_images[0])
+    assert coreml.card(path).answer is None
+
+
+def test_the_card_of_a_hostile_file_is_short_and_plain(tmp_path):
+    spec = coins()
+    for number in range(10_000):
+        spec.description.metadata.userDefined[f"key {number}"] = "\x1b[31m" + "long " * 100
+    labels = spec.pipelineClassifier.pipeline.models[1].neuralNetworkClassifier.stringClassLabels.vector
+    labels[:] = ["line\nbreak", "x" * 10_000]
+    path = tmp_path / "hostile.mlmodel"
+    path.write_bytes(spec.SerializeToString())
+    card = coreml.card(path)
+    for text in (repr(card), card._repr_html_()):
+        assert len(text) < 60_000
+        assert "\x1b" not in text and "line\nbreak" not in text
+    assert dict(card.facts["Metadata"])["…"] == "9,960 more"

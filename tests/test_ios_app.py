@@ -430,13 +430,16 @@ class Wide:
     inputs: ClassVar = {"image": coreml_runtime.ImageInput("image", 48, 32, "RGB", (1, 3, 32, 48))}
     labels = ("red", "green", "blue")
 
+    def __init__(self, folder):
+        self.path = folder / "AlexNet.mlmodel"  # whose last operator makes probabilities, as this one does
+
     def probs(self, images):
         assert images.shape == (11, 3, 32, 48)
         return torch.from_numpy(images.mean((2, 3))).softmax(1)
 
 
-def test_pictures_that_are_not_square_fit_their_model_and_are_not_turned():
-    files = ios_app.reference_files({"Wide": (Wide(), 0.5)})
+def test_pictures_that_are_not_square_fit_their_model_and_are_not_turned(models):
+    files = ios_app.reference_files({"Wide": (Wide(models), 0.5)})
     sizes = {Image.open(io.BytesIO(data)).size for name, data in files.items() if name.endswith(".png")}
     assert sizes == {(48, 32), (48, 16)}
     table = json.loads(files["reference.json"])
@@ -635,14 +638,14 @@ def test_two_models_travel_together(models, tmp_path):
     }
 
 
-def test_models_of_two_sizes_have_pictures_of_their_own():
+def test_models_of_two_sizes_have_pictures_of_their_own(models):
     class Square(Wide):
         inputs: ClassVar = {"image": coreml_runtime.ImageInput("image", 24, 24, "RGB", (1, 3, 24, 24))}
 
         def probs(self, images):
             return torch.from_numpy(images.mean((2, 3))).softmax(1)
 
-    files = ios_app.reference_files({"Wide": (Wide(), 0.5), "Square": (Square(), 0.5)})
+    files = ios_app.reference_files({"Wide": (Wide(models), 0.5), "Square": (Square(models), 0.5)})
     for listed, size in zip(json.loads(files["reference.json"])["models"], ((48, 32), (24, 24)), strict=True):
         for example in listed["examples"]:
             with Image.open(io.BytesIO(files[f"{example['picture']}.png"])) as picture:

@@ -141,8 +141,19 @@ def test_a_model_exported_in_training_mode_is_refused(model, tmp_path):
     example = (torch.rand(1, 3, 32, 32),)
     with quiet():
         torch.onnx.export(network, example, tmp_path / "a.onnx", dynamo=False, training=training, **names)
-    with pytest.raises(ValueError, match="exported in training mode"):
+    with pytest.raises(
+        ValueError, match=r"exported in training mode: its BatchNorm.*track_running_stats=True"
+    ):
         convert(tmp_path / "a.onnx", **CALL)
+
+
+def test_a_dropout_that_takes_no_notice_of_eval_is_named():
+    weights = {"p": np.float32(0.5), "training": np.array(True)}
+    proto = graph([("Dropout", ["x", "p", "training"], ["y"], {"name": "drop"})], *PAIR, weights)
+    with pytest.raises(
+        ValueError, match=r"its Dropout \(drop\).*training=self\.training, or use nn\.Dropout"
+    ):
+        convert(proto)
 
 
 def test_a_missing_and_a_damaged_file_are_named(tmp_path):
@@ -151,6 +162,44 @@ def test_a_missing_and_a_damaged_file_are_named(tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"\xff not onnx")
     with pytest.raises(ValueError, match=r"bad\.onnx is no ONNX file"):
         convert(tmp_path / "bad.onnx", **CALL)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS pointer.*git lfs pull"),
+        (b"\n<!DOCTYPE html><html>", "a web page"),
+        (b"\x1c\0\0\0TFL3", "TensorFlow Lite"),
+        (b"PK\x03\x04 cut", "a ZIP archive that cannot be opened"),
+    ],
+)
+def test_what_was_never_an_onnx_file_is_not_called_damaged(tmp_path, content, message):
+    path = tmp_path / "a.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        convert(path)
+    assert "damaged" not in str(caught.value)
+
+
+def test_torchscript_a_checkpoint_and_a_folder_are_told_apart(tmp_path):
+    network = torch.nn.Linear(2, 2).eval()
+    with quiet():
+        torch.jit.trace(network, torch.rand(1, 2)).save(str(tmp_path / "script.pt"))
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    for name, message in (("script.pt", "TorchScript"), ("weights.pth", "checkpoint"), ("", "a folder")):
+        with pytest.raises(ValueError, match=f"no ONNX file: it is .*{message}"):
+            convert(tmp_path / name)
+
+
+def test_a_missing_file_of_weights_is_named(onnx_file, tmp_path):
+    onnx.save(onnx.load(onnx_file), tmp_path / "a.onnx", save_as_external_data=True, location="a.data")
+    assert convert(tmp_path / "a.onnx", **CALL)
+    (tmp_path / "a.data").unlink()
+    with pytest.raises(FileNotFoundError, match=r"keeps its weights in 'a\.data', which is missing"):
+        convert(tmp_path / "a.onnx", **CALL)
+    with pytest.raises(ValueError, match="was loaded without its weights"):
+        convert(onnx.load(tmp_path / "a.onnx", load_external_data=False), **CALL)
 
 
 def test_an_older_file_is_replaced_and_a_wrong_ending_refused(onnx_file, tmp_path):
@@ -311,6 +360,54 @@ def test_the_models_own_texts_come_along(onnx_file):
 
 
 PAIR = {"x": [1, 3]}, {"y": [1, 3]}
+PICTURE = [1, 3, 2, 2]
+
+
+@both
+def test_names_that_core_ml_writes_alike_are_not_confused(tmp_path, target):
+    """ "a.b" and "a_b" are both "a_b" to Core ML, "图" and "像" both "var__"; so may a tensor inside be."""
+    proto = graph(
+        [("Sub", ["a_b", "a.b"], ["图"], {}), ("Neg", ["图"], ["a/b"], {}), ("Abs", ["a/b"], ["像"], {})],
+        {"a_b": PICTURE, "a.b": PICTURE},
+        {"图": PICTURE, "像": PICTURE},
+    )
+    for chosen, array in (("a.b", "a_b"), ("a_b", "a_b_2")):
+        converted = convert(proto, image_input_names=[chosen], minimum_ios_deployment_target=target)
+        model = saved(converted, tmp_path)
+        assert isinstance(model.inputs[array], coreml_runtime.ArrayInput)
+        (image,) = set(model.inputs) - {array}
+        given = {array: np.full(PICTURE, 0.5), image: np.full((2, 2, 3), 2, np.uint8)}
+        sign = 1 if chosen == "a.b" else -1
+        values = [value.flat[0] for value in model.predict(given).values()]
+        assert values == [sign * -1.5, 1.5]
+    with pytest.raises(ValueError, match="under two names"):
+        convert(proto, image_input_names=["a.b", "a_b_2"], minimum_ios_deployment_target=target)
+
+
+@pytest.mark.parametrize("name", ["classLabel", "classLabelProbs", "classLabel_probs"])
+def test_an_input_named_like_a_classifiers_output_is_refused(name):
+    proto = graph([("Softmax", [name], ["y"], {})], {name: [1, 3]}, {"y": [1, 3]})
+    with pytest.raises(ValueError, match=f"{name}"):
+        convert(proto, mode="classifier", class_labels=["a", "b", "c"])
+
+
+@both
+def test_labels_are_put_in_order_or_refused(tmp_path, target):
+    proto = graph([("Softmax", ["x"], ["y"], {})], *PAIR)
+    options = {"mode": "classifier", "minimum_ios_deployment_target": target}
+    for given in ({2: "c", 0: "a", 1: "b"}, {"c": 2, "a": 0, "b": 1}):
+        assert saved(convert(proto, class_labels=given, **options), tmp_path).labels == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="has no order"):
+        convert(proto, class_labels={"a", "b", "c"}, **options)
+
+
+def test_a_sequence_as_output_is_named():
+    """scikit-learn's classifiers give a list of dicts."""
+    proto = graph([("SequenceConstruct", ["x"], ["y"], {})], {"x": [1, 3]}, {})
+    kind = helper.make_tensor_type_proto(1, [1, 3])
+    proto.graph.output.append(helper.make_value_info("y", helper.make_sequence_type_proto(kind)))
+    with pytest.raises(ValueError, match="'y' is a sequence type, and Core ML has arrays only"):
+        convert(proto)
 
 
 def lower_twice(context, node):
@@ -398,6 +495,107 @@ def test_the_limit_grows_with_the_values_but_not_for_probabilities():
 
     assert not compare([1000, 0], [1000, 0.01], 1e-4).too_large
     assert compare([1000, 0], [1000, 0.01], 1e-4, probabilities=True).too_large
+
+
+def test_the_proof_compares_shapes_and_kinds_of_numbers(monkeypatch):
+    from helpers.coreml import agreement
+
+    assert (
+        agreement.compare(np.zeros((1, 3, 5)), np.zeros((3, 5)), 1).reason
+        == "its shape is 3×5 instead of 1×3×5"
+    )
+    assert agreement.compare(np.zeros(3), np.zeros(3, int), 1).too_large
+    assert not agreement.compare(np.float32(1), np.ones(1), 1).too_large  # one number is an array of one
+    proto = graph([("Relu", ["x"], ["y"], {})], *PAIR)
+
+    def lower_flat(context, node):
+        from coremltools.converters.mil import Builder as mb
+
+        x = mb.squeeze(x=context.values_map[node.input[0]], axes=[0])
+        return mb.relu(x=x, name=node.output[0])
+
+    for target in ("13", "15"):
+        with pytest.raises(VerificationError, match="its shape is 3 instead of 1×3"):
+            convert(
+                proto,
+                custom_conversion_functions={"Relu": lower_flat},
+                minimum_ios_deployment_target=target,
+            )
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [("Mul", ["x", "tiny"], ["a"], {}), ("Relu", ["a"], ["y"], {})],
+        [("Mul", ["x", "tiny"], ["a"], {}), ("Relu", ["a"], ["b"], {}), ("Softmax", ["b"], ["y"], {})],
+        [("Relu", ["x"], ["a"], {}), ("Mul", ["a", "none"], ["y"], {})],
+    ],
+    ids=["tiny values", "nearly equal probabilities", "only zeros"],
+)
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_wrong_layer_shows_where_the_network_says_little(nodes, precision):
+    """1e-4 of difference is no proof where all answers lie within 1e-4."""
+    proto = graph(nodes, *PAIR, {"tiny": np.float32(1e-4), "none": np.float32(0)})
+    options = {"minimum_ios_deployment_target": "15", "compute_precision": precision}
+    if "Softmax" in str(nodes):
+        options |= {"mode": "classifier", "class_labels": ["a", "b", "c"]}
+    convert(proto, **options)
+    with pytest.raises(VerificationError) as caught:
+        convert(proto, **options, custom_conversion_functions={"Relu": lower_twice})
+    assert caught.value.layer == "Relu"
+
+
+def test_an_output_of_nothing_but_nan_proves_nothing():
+    proto = graph([("Mul", ["x", "c"], ["y"], {})], *PAIR, {"c": np.float32(np.nan)})
+    with pytest.raises(VerificationError, match="NaN for every example"):
+        convert(proto)
+    assert convert(proto, verify=False)
+
+
+def test_a_lowering_that_forgets_negative_whole_numbers_is_caught():
+    """Whole numbers of 0 and 1 would not see it."""
+    proto = graph(
+        [("Abs", ["x"], ["y"], {})],
+        {"x": (onnx.TensorProto.INT32, [8])},
+        {"y": (onnx.TensorProto.INT32, [8])},
+    )
+
+    def lower_same(context, node):
+        from coremltools.converters.mil import Builder as mb
+
+        return mb.identity(x=context.values_map[node.input[0]], name=node.output[0])
+
+    convert(proto)
+    with pytest.raises(VerificationError, match="Core ML -"):
+        convert(proto, custom_conversion_functions={"Abs": lower_same})
+
+
+def test_without_the_proof_onnx_runtime_is_not_needed(onnx_file, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert convert(onnx_file, verify=False, **CALL)
+    with pytest.raises(ImportError):
+        convert(onnx_file, **CALL)
+    proto = onnx.load(onnx_file)
+    softmax = proto.graph.node.pop()
+    proto.graph.node[-1].output[0] = softmax.output[0]
+    with pytest.raises(ValueError, match="ends in Gemm, so its output is not probabilities"):
+        convert(proto, verify=False, **CALL)
+
+
+def test_the_session_and_the_examples_are_made_once(onnx_file, monkeypatch):
+    import onnxruntime
+
+    made, real = [], onnxruntime.InferenceSession
+
+    def session(model, *args, **options):
+        made.append(len(model))
+        return real(model, *args, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    convert(onnx_file, **CALL)
+    assert sum(size > 100_000 for size in made) == 1  # smaller ones fold constants
 
 
 # What cannot be
@@ -576,6 +774,62 @@ def test_an_operator_is_right(name, monkeypatch):
     monkeypatch.delitem(lowerings.LOWERINGS, OPERATORS[name][0])
     with pytest.raises(ValueError):
         convert(proto, minimum_ios_deployment_target="15")
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "options"),
+    [
+        ("Selu", ["x"], {}),
+        ("Selu", ["x"], {"alpha": 2.0, "gamma": 3.0}),
+        ("Celu", ["x"], {"alpha": 2.0}),
+        ("Softsign", ["x"], {}),
+        ("LRN", ["x"], {"size": 3, "alpha": 0.5, "beta": 0.6, "bias": 2.0}),
+        ("Sum", ["x", "x", "c"], {}),
+        ("Mean", ["x", "c", "x"], {}),
+        ("Dropout", ["x"], {}),
+    ],
+)
+@both
+def test_an_operator_of_older_networks_converts(kind, inputs, options, target):
+    size = [1, 8, 3, 4]
+    proto = graph(
+        [(kind, inputs, ["y"], options)], {"x": size}, {"y": size}, {"c": np.float32(2.5)}, opset=13
+    )
+    if kind == "Dropout":  # an Identity would be left, and an output has one name
+        proto.graph.node[0].output[0] = "same"
+        proto.graph.node.append(helper.make_node("Neg", ["same"], ["y"]))
+    convert(proto, minimum_ios_deployment_target=target)
+
+
+@both
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"output_padding": [2, 1], "pads": [1, 1, 1, 1]},
+        {"output_padding": [1, 1]},
+        {"output_shape": [20, 11]},
+        {"auto_pad": "SAME_UPPER"},
+        {"auto_pad": "SAME_LOWER", "output_shape": [20, 13]},
+        {"pads": [0, 1, 2, 0]},
+    ],
+)
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_transposed_convolution_of_any_size(options, bias, target):
+    random = np.random.default_rng(0)
+    weights = {"w": random.random((4, 3, 3, 2), np.float32), "b": random.random(6, np.float32)}
+    inputs = ["x", "w", "b"] if bias else ["x", "w"]
+    settings = {"strides": [3, 2], "group": 2} | options
+    proto = graph([("ConvTranspose", inputs, ["y"], settings)], {"x": [1, 4, 7, 6]}, {"y": None}, weights)
+    convert(proto, minimum_ios_deployment_target=target)
+
+
+@pytest.mark.parametrize("kind", ["Squeeze", "ReduceSum", "Unsqueeze", "Clip"])
+def test_axes_that_are_known_only_later_are_refused(kind):
+    """onnx2coreml takes them for left out; "drop every dimension of size 1" is then silently wrong."""
+    second = (onnx.TensorProto.FLOAT, []) if kind == "Clip" else (onnx.TensorProto.INT64, [1])
+    proto = graph([(kind, ["x", "second"], ["y"], {})], {"x": [1, 3, 1, 5], "second": second}, {"y": None})
+    with pytest.raises(ValueError, match=r"'second' has to be a constant|'second' has no fixed shape"):
+        convert(proto)
 
 
 def test_whole_numbers_are_divided_towards_0(tmp_path):

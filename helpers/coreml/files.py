@@ -45,10 +45,7 @@ def open_model(model):
     if not isinstance(model, str | Path):
         return model
     path = Path(model)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"There is no {paths.shorten(path)}. Run the cell that converts the model first."
-        )
+    _specification(path)
     ct = coremltools()
     try:
         return ct.models.MLModel(str(path), skip_model_load=True)
@@ -56,6 +53,15 @@ def open_model(model):
         raise ValueError(
             f"{paths.shorten(path)} is no Core ML model, or is damaged. Convert it again."
         ) from error
+
+
+def _specification(model):
+    """The ``Model`` message of an MLModel or of a file; of a file it is read without trusting it."""
+    if not isinstance(model, str | Path):
+        return model.get_spec()
+    from helpers.coreml_runtime.archive import Archive
+
+    return Archive(model).specification
 
 
 def identifier(name: str) -> str:
@@ -79,9 +85,22 @@ def name_outputs(model, label=LABEL):
 
     Returns:
         A new MLModel with the two names.
+
+    Raises:
+        ValueError: the model has no class labels, or another input or output has one of the names.
     """
     ct = coremltools()
     spec = model.get_spec()
+    own = {spec.description.predictedFeatureName, spec.description.predictedProbabilitiesName}
+    if "" in own:
+        raise ValueError(
+            "The model has no class labels, so it has no outputs to call that. Convert it with class_labels."
+        )
+    others = {feature.name for feature in (*spec.description.input, *spec.description.output)} - own
+    if {label, PROBABILITIES} & others or label == PROBABILITIES:
+        raise ValueError(
+            f"{label!r} or {PROBABILITIES!r} is the name of another input or output. Choose another."
+        )
     renames = {spec.description.predictedFeatureName: label}
     renames[spec.description.predictedProbabilitiesName] = PROBABILITIES
     for old, new in renames.items():
@@ -135,7 +154,10 @@ def describe(model) -> dict:
         * ``labels``, for a classifier,
         * ``scale`` and ``bias``, for an image input: what the file does to each 0–255 pixel before the
           network sees it, the bias in the order red, green, blue (one number for grey),
-        * ``stored``: how the weights are stored, the most frequent first, e.g. ``["float16"]``,
+        * ``stored``: how the weights are stored, the most frequent first, e.g. ``["float16"]``, and
+          ``numbers``: how many are stored each way,
+        * ``parts``: of a pipeline: the kinds of the models in it; labels, weights and operations are then those
+          of all parts,
         * ``computed``: the number types of the results inside (ML programs),
         * ``operations``: kind → how many,
         * ``metadata``: description, author, licence, version, and whatever else was written there.
@@ -144,7 +166,17 @@ def describe(model) -> dict:
         FileNotFoundError: there is no such file.
         ValueError: it is not a Core ML model.
     """
-    spec = open_model(model).get_spec()
+    spec = _specification(model)
+    try:
+        return _described(spec)
+    except (LookupError, AttributeError, TypeError, ValueError, RecursionError) as error:
+        name = paths.shorten(model) if isinstance(model, str | Path) else "The model"
+        raise ValueError(
+            f"{name} cannot be described: a part of it is missing or damaged. Convert it again."
+        ) from error
+
+
+def _described(spec) -> dict:
     description, kind = spec.description, spec.WhichOneof("Type")
     program, network = kind == "mlProgram", kind.startswith("neuralNetwork")
     ios, macos = AVAILABLE.get(spec.specificationVersion, ("newer than this table",) * 2)
@@ -159,14 +191,76 @@ def describe(model) -> dict:
             feature.name: feature.shortDescription for feature in (*description.input, *description.output)
         },
         "stored": [],
+        "computed": [],
+        "numbers": {},
         "operations": {},
+        "parts": [],
         "metadata": _metadata(description.metadata),
     }
     if program:
-        found |= _read_program(spec.mlProgram, found["inputs"])
-    elif network:
-        found |= _read_network(getattr(spec, kind), found["inputs"])
-    return found
+        return found | _read_program(spec.mlProgram, found["inputs"])
+    if network:
+        return found | _read_network(getattr(spec, kind), found["inputs"])
+    inside = getattr(spec, kind)
+    if kind.startswith("pipeline"):
+        return found | _read_pipeline(inside if kind == "pipeline" else inside.pipeline)
+    labels = _labels(inside)
+    return found | ({"labels": labels} if labels else {})
+
+
+def _read_pipeline(pipeline) -> dict:
+    """The parts of a pipeline, and the labels, weights and operations of them all."""
+    parts = [_described(part) for part in pipeline.models]
+    found = {"parts": [part["format"] for part in parts], "operations": collections.Counter()}
+    numbers = collections.Counter()
+    for part in parts:
+        found |= {name: part[name] for name in ("labels", "scale", "bias") if name in part}
+        found["operations"].update(part["operations"])
+        numbers.update(part["numbers"])
+    found["operations"] = dict(found["operations"].most_common())
+    return found | {"stored": [name for name, _ in numbers.most_common()], "numbers": dict(numbers)}
+
+
+def _labels(message) -> list:
+    """The class labels of any kind of classifier; empty if it has none."""
+    if not hasattr(message, "DESCRIPTOR") or "ClassLabels" not in message.DESCRIPTOR.oneofs_by_name:
+        return []
+    labels = message.WhichOneof("ClassLabels")
+    return list(getattr(message, labels).vector) if labels else []
+
+
+def last_operator(model) -> tuple[str, bool]:
+    """What makes a classifier's probabilities, and whether it judges each class by itself (a sigmoid).
+
+    Args:
+        model: the path of an ``.mlmodel`` or ``.mlpackage``, or an MLModel.
+    """
+    spec = _specification(model)
+    kind = spec.WhichOneof("Type")
+    makers, reads = {}, {}
+    if kind == "mlProgram":
+        name = ""
+        for function in spec.mlProgram.functions.values():
+            for operation in function.block_specializations[function.opset].operations:
+                x = operation.inputs["x"].arguments if "x" in operation.inputs else []
+                for out in operation.outputs:
+                    makers[out.name], reads[out.name] = operation.type, x[0].name if x else ""
+                if operation.type == "classify":
+                    name = operation.inputs["probabilities"].arguments[0].name
+    else:
+        network = getattr(spec, kind)
+        for layer in network.layers:
+            what = layer.WhichOneof("layer")
+            what = layer.activation.WhichOneof("NonlinearityType") if what == "activation" else what
+            for out in layer.output:
+                makers[out], reads[out] = what, layer.input[0] if layer.input else ""
+        name = getattr(network, "labelProbabilityLayerName", "") or next(reversed(makers), "")
+    moves = ("reshape", "squeeze", "expand_dims", "cast", "identity", "flatten", "reshapeStatic")
+    while makers.get(name) in moves:  # each name once, so that no circle of a damaged file goes on for ever
+        makers.pop(name)
+        name = reads[name]
+    operator = makers.get(name, "its input")
+    return operator, operator.startswith("sigmoid")
 
 
 def _metadata(metadata) -> dict:
@@ -218,7 +312,7 @@ def _read_program(program, inputs) -> dict:
         for operation in operations
         if operation.type != "const" and not operation.type.startswith("constexpr_")
     )
-    found["stored"] = [name for name, _ in stored.most_common()]
+    found |= {"stored": [name for name, _ in stored.most_common()], "numbers": dict(stored)}
     found["computed"] = [name for name, _ in computed.most_common() if name.startswith("float")]
     return found | {"operations": dict(kinds.most_common())}
 
@@ -227,8 +321,7 @@ def _read_network(network, inputs) -> dict:
     """Labels, preprocessing, weights and layers of a neural network."""
     found, stored = {}, collections.Counter()
     if network.DESCRIPTOR.name == "NeuralNetworkClassifier":
-        labels = network.WhichOneof("ClassLabels")
-        found["labels"] = list(getattr(network, labels).vector) if labels else []
+        found["labels"] = _labels(network)
     for step in network.preprocessing:
         if step.HasField("scaler"):
             scaler = step.scaler
@@ -237,14 +330,14 @@ def _read_network(network, inputs) -> dict:
             colours = [scaler.redBias, scaler.greenBias, scaler.blueBias]
             found["bias"] = [scaler.grayBias] if grey else colours
     for layer in network.layers:
-        for weights in _all_weights(getattr(layer, layer.WhichOneof("layer"))):
+        for weights in all_weights(getattr(layer, layer.WhichOneof("layer"))):
             stored.update(_weights_name(weights))
-    found["stored"] = [name for name, _ in stored.most_common()]
+    found |= {"stored": [name for name, _ in stored.most_common()], "numbers": dict(stored)}
     kinds = collections.Counter(layer.WhichOneof("layer") for layer in network.layers)
     return found | {"operations": dict(kinds.most_common())}
 
 
-def _all_weights(message):
+def all_weights(message):
     """Every ``WeightParams`` in a layer."""
     if message.DESCRIPTOR.name == "WeightParams":
         yield message
@@ -254,7 +347,7 @@ def _all_weights(message):
             continue
         for inside in [value] if hasattr(value, "DESCRIPTOR") else value:
             if hasattr(inside, "DESCRIPTOR"):
-                yield from _all_weights(inside)
+                yield from all_weights(inside)
 
 
 def _weights_name(weights) -> dict:

@@ -1,6 +1,9 @@
 """What Xcode shows about a model: who made it, what for, and what each input and output is."""
 
 import json
+import math
+
+from helpers.labels import in_order
 
 from .files import LABEL, PROBABILITIES, open_model
 
@@ -25,8 +28,8 @@ def set_metadata(
         model: a ``coremltools.models.MLModel`` of any kind, or the path of one.
         description, author, licence, version: of the whole model.
         inputs, outputs: name → text.
-        labels: the classes in order, for a model that answers with an array; they are kept as JSON
-            under ``"classes"``. A classifier has its labels inside and needs none.
+        labels: the classes (see ``helpers.labels.in_order``), for a model that answers with an array; they
+            are kept as JSON under ``"classes"``. A classifier has its labels inside and needs none.
         more: further name → text, which an app can read, e.g. ``{"threshold": "0.8"}``.
 
     Returns:
@@ -78,12 +81,18 @@ def _check_texts(texts) -> None:
 def _checked_labels(labels, features, model) -> list[str]:
     from .files import describe
 
-    labels = [str(label) for label in labels]
+    labels = in_order(labels, argument="labels")
     own = describe(model).get("labels")
     if own is not None and [str(label) for label in own] != labels:
         raise ValueError(
             f"The model is a classifier with the labels {', '.join(map(str, own[:3]))}, …, and labels= says "
             f"{', '.join(labels[:3])}, …. Convert it again with the right class_labels."
+        )
+    shapes = [list(f.type.multiArrayType.shape) for f in features.output if f.type.HasField("multiArrayType")]
+    if own is None and shapes and all(shapes) and len(labels) not in map(math.prod, shapes):
+        sizes = ", ".join("×".join(map(str, shape)) for shape in shapes)
+        raise ValueError(
+            f"There are {len(labels)} labels for an output of {sizes}. Give one label per value."
         )
     return labels
 

@@ -13,7 +13,11 @@ from pathlib import Path
 
 from helpers import paths
 
-from .files import describe, size
+from .agreement import check_probabilities
+from .files import describe, last_operator, size
+
+ROWS, LONGEST = 40, 300
+"""How many rows a section has, and how many characters a text: a file may hold a million of them."""
 
 BAR = 24
 """The length of a bar for a probability of 1, in characters."""
@@ -33,7 +37,7 @@ def card(path, picture=None) -> "Card":
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not a Core ML model, it is no classifier of pictures although a picture is
-            given, or the picture is none.
+            given, its answers to the picture are no probabilities, or the picture is none.
     """
     return Card(path, picture)
 
@@ -54,7 +58,7 @@ class Card:
             self.picture, self.answer = _ask(self.path, _as_image(picture))
 
     def __repr__(self) -> str:
-        lines = [self.path.name]
+        lines = [_clean(self.path.name, 100)]
         for section, rows in self.facts.items():
             lines.append(f"  {section}")
             lines += [f"    {name:<18} {text}" for name, text in rows]
@@ -66,7 +70,7 @@ class Card:
 
     def _repr_html_(self) -> str:
         """The card as HTML; every text in it is escaped."""
-        parts = [f"<h4>{html.escape(self.path.name)}</h4>"]
+        parts = [f"<h4>{html.escape(_clean(self.path.name, 100))}</h4>"]
         if self.answer:
             parts.append(self._prediction())
         parts.append(f"<table {_TABLE}><tbody>")
@@ -111,7 +115,7 @@ _BARS = "style='text-align: left; color: #d9662b; font-family: monospace; white-
 
 def _bar(share: float) -> str:
     """A bar of block characters, to an eighth of a character."""
-    full, part = divmod(round(share * BAR * 8), 8)
+    full, part = divmod(round(min(max(share, 0), 1) * BAR * 8), 8)
     return "█" * full + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[part]
 
 
@@ -125,11 +129,13 @@ def _facts(path) -> dict[str, list]:
         ("kind", said["format"] + classifier),
         ("size", f"{size(path):,} bytes"),
         ("runs on", f"iOS {said['iOS']} and later, macOS {said['macOS']} and later"),
-        ("weights stored as", ", ".join(said["stored"]) or "no weights"),
+        ("weights stored as", ", ".join(said["stored"]) or _no_weights(said["format"])),
     ]
+    if said["parts"]:
+        about.insert(2, (f"{len(said['parts'])} parts", ", then ".join(said["parts"][:20])))
     if said.get("computed"):
         about.append(("computed in", ", ".join(said["computed"])))
-    counted = [f"{number} {name}" for name, number in said["operations"].items()]
+    counted = [f"{number} {_clean(name, 40)}" for name, number in list(said["operations"].items())[:30]]
     if counted:
         total = sum(said["operations"].values())
         what = "operations" if said["format"] == "ML program" else "layers"
@@ -143,7 +149,7 @@ def _facts(path) -> dict[str, list]:
     if "scale" in said:
         facts["Inputs"].append(("each pixel", _pixels(said["scale"], said["bias"])))
     if "labels" in said:
-        labels = [str(label) for label in said["labels"]]
+        labels = [_clean(label, 40) for label in said["labels"]]
         shown = ", ".join(labels[:20]) + (", …" if len(labels) > 20 else "")
         facts["Outputs"].append((f"{len(labels)} labels", shown))
     written = [(name, text) for name, text in said["metadata"].items() if not name.startswith(_TOOL)]
@@ -155,7 +161,25 @@ def _facts(path) -> dict[str, list]:
         written.append(("converted by", f"coremltools {made['version']}{source}"))
     if written:
         facts["Metadata"] = written
-    return facts
+    return {section: _bounded(rows) for section, rows in facts.items()}
+
+
+def _no_weights(kind: str) -> str:
+    networks = ("ML program", "neural network")
+    return "no weights" if kind in networks or kind.startswith("pipeline") else f"not counted for a {kind}"
+
+
+def _bounded(rows: list) -> list:
+    """The rows as they may be shown: not too many, not too long, without control characters."""
+    shown = [(_clean(name, 60), _clean(text, LONGEST)) for name, text in rows[:ROWS]]
+    return shown + ([("…", f"{len(rows) - ROWS:,} more")] if len(rows) > ROWS else [])
+
+
+def _clean(text, longest: int) -> str:
+    """A text from a stranger's file: no control characters, no line breaks, and not for ever."""
+    text = str(text)[: longest + 1]
+    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 _TOOL = "com.github.apple.coremltools."
@@ -216,5 +240,7 @@ def _ask(path, picture):
     answer = model.predict({inputs[0].name: seen})
     label_name = next(name for name, value in answer.items() if not isinstance(value, dict))
     probs = next(value for name, value in answer.items() if name != label_name)
+    operator, each = last_operator(path)
+    check_probabilities([list(probs.values())], operator, each=each)
     ranked = sorted(probs.items(), key=lambda pair: -pair[1])[:10]
-    return seen, {str(label): p for label, p in ranked}
+    return seen, {_clean(label, 60): p for label, p in ranked}

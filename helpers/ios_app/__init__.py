@@ -69,13 +69,18 @@ def write_app(
 
     Raises:
         FileNotFoundError: there is no such model, or the folder above ``folder`` does not exist.
-        ValueError: the model has no image input, no labels or other names; a label, the threshold, the
-            folder's name or the prefix cannot be used; two models have one name.
+        ValueError: a model has no image input, no labels or other names, or its answers are no
+            probabilities; a label, a threshold, ``chinese``, the folder's name or the prefix cannot be used;
+            two models have one name.
         FileExistsError: the folder holds something that would be replaced.
     """
     folder = Path(folder)
     identifier = f"{bundle_prefix}.{folder.name}"
     _check_names(folder.name, bundle_prefix)
+    if not isinstance(chinese, dict) or not all(isinstance(word, str) for word in chinese.values()):
+        raise ValueError(
+            "chinese= is a dict, label → text, e.g. {'cat': '猫'}. A label that is not in it stays as it is."
+        )
     app, tests = folder.name, f"{folder.name}Tests"
     written = template_files(app, identifier)
     models, labels = {}, {}
@@ -107,7 +112,7 @@ def template_files(app: str, bundle_identifier: str) -> dict[str, bytes]:
 
 
 def _checked(threshold) -> float:
-    if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
         raise ValueError(f"threshold={threshold!r} is a probability: a number from 0 to 1.")
     return round(float(threshold), 6)
 

@@ -11,6 +11,8 @@ import json
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from helpers.coreml.agreement import check_probabilities
+from helpers.coreml.files import last_operator
 from helpers.data import CLASSES
 from helpers.drawings import draw
 
@@ -32,6 +34,9 @@ def reference_files(models: dict) -> dict[str, bytes]:
 
     Returns:
         Name → content: fourteen PNG files for each size that a model takes, and ``reference.json``.
+
+    Raises:
+        ValueError: a model's answers are no probabilities.
     """
     files, listed, first = {}, [], None
     for name, (model, threshold) in models.items():
@@ -41,6 +46,8 @@ def reference_files(models: dict) -> dict[str, bytes]:
         pictures = _pictures(size, "" if size == first else "-{}x{}".format(*size))
         files |= {f"{example['picture']}.png": _png(stored) for example, stored, _ in pictures}
         answers = model.probs(np.stack([np.asarray(seen).transpose(2, 0, 1) for _, _, seen in pictures]))
+        operator, each = last_operator(model.path)
+        check_probabilities(answers, operator, each=each)
         examples = [
             example
             | {"probabilities": {label: round(p, 6) for label, p in zip(model.labels, row, strict=True)}}

@@ -166,7 +166,8 @@ def _selu(context, node):
     mb, x = builder(), given(context, node, 0)
     alpha = attribute(node, "alpha", 1.67326319217681884765625)
     gamma = attribute(node, "gamma", 1.05070102214813232421875)
-    return mb.mul(x=mb.elu(x=x, alpha=alpha), y=numpy_type(x).type(gamma), name=node.output[0])
+    number = numpy_type(x).type
+    return mb.mul(x=mb.elu(x=x, alpha=number(alpha)), y=number(gamma), name=node.output[0])
 
 
 def _celu(context, node):
@@ -174,7 +175,7 @@ def _celu(context, node):
     mb, x = builder(), given(context, node, 0)
     alpha = numpy_type(x).type(attribute(node, "alpha", 1.0))
     inside = mb.real_div(x=x, y=alpha)
-    return mb.mul(x=mb.elu(x=inside, alpha=1.0), y=alpha, name=node.output[0])
+    return mb.mul(x=mb.elu(x=inside, alpha=numpy_type(x).type(1)), y=alpha, name=node.output[0])
 
 
 def _softsign(context, node):
