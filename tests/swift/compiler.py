@@ -59,7 +59,10 @@ class Compiler:
         """Run a command in a folder below ``base``. Its output is in ``stdout``, errors included."""
         where = f"{self.inside}/{folder.relative_to(self.base)}"
         return subprocess.run(
-            [*self.enter, "env", "-C", where, f"HOME={self.inside}", "timeout", str(limit), *command],
+            [
+                *(*self.enter, "env", "-C", where, f"HOME={self.inside}", f"TMPDIR={where}"),
+                *("timeout", str(limit), *command),
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -158,7 +161,7 @@ class Project:
         objects = [f"{self.modules}/{name}.o" for row in STUBS for name in row if name != "XCTest"]
         sources = [f"{APP}/{name}.swift" for name in LOGIC] + ["swift/Logic.swift"]
         self.swiftc("-swift-version", "6", "-Onone", "-module-name", APP, "-o", "run", *sources, *objects)
-        done = self.compiler.run(self.folder, "./run", limit=60)
+        done = self.compiler.run(self.folder, "./run")
         if done.returncode:
             raise Failed(done.stdout.strip() or f"the checks ended with {done.returncode}")
         return done.stdout.strip()
