@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -70,7 +71,9 @@ class Compiler:
 
 
 def find() -> Compiler | None:
-    """The compiler of this machine, or None."""
+    """The compiler of this machine, or None. On a Mac the stubs would meet the frameworks that they stand for."""
+    if sys.platform == "darwin":
+        return None
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "training-with-pytorch"
     if shutil.which("swiftc") and "SWIFT_ROOT" not in os.environ:
         base = cache / "swift-work"

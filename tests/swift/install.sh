@@ -16,7 +16,7 @@ command -v debootstrap >/dev/null || { apt-get update -qq; apt-get install -y -q
 # The mirror that this machine's own packages come from; without one, debootstrap's.
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' 'Origin: Debian' |
   grep -v security | head -n 1)
-rm -rf "$root.part" && mkdir -p "$root.part"
+rm -rf --one-file-system "$root.part" && mkdir -p "$root.part"
 debootstrap --variant=minbase "$suite" "$root.part" $mirror >"$root.log" 2>&1
 # The machine's way to the network, then the compiler. Its help texts are left out.
 cp /etc/resolv.conf "$root.part/etc/" && apt-config dump | grep -i '^Acquire::.*proxy' >"$root.part/etc/apt/apt.conf.d/90proxy" || true
@@ -24,7 +24,5 @@ printf 'path-exclude=/usr/share/doc/*\npath-exclude=/usr/share/man/*\n' >"$root.
 chroot "$root.part" env DEBIAN_FRONTEND=noninteractive sh -c \
   'apt-get update -qq && apt-get install -y -qq --no-install-recommends swiftlang swiftlang-dev libc6-dev libstdc++-14-dev && apt-get clean' \
   >>"$root.log" 2>&1 || { tail -n 5 "$root.log" >&2; exit 1; }
-# swiftc finds its libraries through its own place in /proc; a link does, so nothing has to be mounted.
-mkdir -p "$root.part/proc/self"
 mv "$root.part" "$root"
 echo "The compiler is in $root"
