@@ -818,6 +818,18 @@ def test_the_workflow_for_a_mac_asks_for_what_is_there():
     )
 
 
+def test_the_workflow_asks_core_ml_on_every_part_of_the_chip(project):
+    workflow = yaml.safe_load((paths.ROOT / ".github/workflows/ios.yml").read_text(encoding="utf-8"))
+    (asked,) = [step["run"] for step in workflow["jobs"]["mac"]["steps"] if "python" in step.get("shell", "")]
+    compile(asked, "ios.yml", "exec")
+    (model,) = re.findall(r'load\("artifacts/AlexNetApp/(\S+)",', asked)
+    assert (project / model).with_suffix("") == model_in(project).with_suffix("")
+    assert set(re.findall(r'"([A-Z_]+)"', asked)) == set(coreml_runtime.model.COMPUTE_UNITS)
+    assert {unit.name for unit in coremltools().ComputeUnit} == set(coreml_runtime.model.COMPUTE_UNITS)
+    with pytest.raises(ValueError, match="compute_unit='GPU': choose 'ALL'"):
+        coreml_runtime.load(model_in(project), compute_unit="GPU")
+
+
 def test_the_workflow_finds_a_simulator_in_apple_s_list():
     """Its pattern, put to a list as ``xcrun simctl list devices available`` prints it."""
     source = (paths.ROOT / ".github/workflows/ios.yml").read_text(encoding="utf-8")

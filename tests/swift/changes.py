@@ -119,8 +119,8 @@ CHANGES = (
     _logic("Answer.swift", 'table: "Labels"', "table: nil"),
     _logic("Recognition.swift", "photo == nil && underway == 0", "photo == nil", often=True),
     _logic("Recognition.swift", "if photo == nil && underway", "if underway"),
-    _logic("Recognition.swift", "            guard number == asked else { return }\n", "", often=True),
-    _logic("Recognition.swift", "                guard number == loads else { return }\n", ""),
+    _logic("Recognition.swift", "guard number == asked", "guard number <= asked", often=True),
+    _logic("Recognition.swift", "guard number == loads", "guard number <= loads"),
     _logic("Recognition.swift", "best.probability < network", "best.probability > network", often=True),
     _logic(
         "Recognition.swift",
