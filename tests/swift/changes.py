@@ -135,7 +135,11 @@ CHANGES = (
         often=True,
     ),
     _logic("Recognition.swift", "(reply, failed) = (found, found == nil)", "reply = found"),
-    _logic("Recognition.swift", '                log.error("\\(String(', '                _ = ("\\(String('),
+    _logic(
+        "Recognition.swift",
+        'log.error("\\(String(describing: error), privacy: .public)")',
+        'if asked < 0 { log.error("\\(String(describing: error), privacy: .public)") }',
+    ),
     _logic(
         "Recognition.swift",
         "var crop = Crop.centreCrop { didSet { lookAgain() } }",

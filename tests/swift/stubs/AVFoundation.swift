@@ -100,8 +100,15 @@ open class AVCaptureSession: NSObject {
     open func beginConfiguration() {}
     open func commitConfiguration() {}
     open private(set) var isRunning = false
-    open func startRunning() { precondition(!Thread.isMainThread, "blocks"); isRunning = true }
-    open func stopRunning() { precondition(!Thread.isMainThread, "blocks"); isRunning = false }
+    // Both block for a moment, says Apple's page: not on the main queue, which is what the main actor runs on.
+    open func startRunning() {
+        dispatchPrecondition(condition: .notOnQueue(.main))
+        isRunning = true
+    }
+    open func stopRunning() {
+        dispatchPrecondition(condition: .notOnQueue(.main))
+        isRunning = false
+    }
 }
 @available(*, unavailable) extension AVCaptureSession: Sendable {}
 

@@ -52,6 +52,7 @@ open class VNImageRequestHandler: NSObject {
         (self.orientation, image) = (orientation, cgImage)
     }
     open func perform(_ requests: [VNRequest]) throws {
+        dispatchPrecondition(condition: .notOnQueue(.main)) // it takes a while
         for case let request as VNCoreMLRequest in requests { request.results = try Self.answer(self, request) }
     }
 }
