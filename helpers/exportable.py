@@ -56,10 +56,8 @@ def check_behaviour(model, images) -> torch.Tensor:
             and the cure.
     """
     with torch.no_grad():
-        with ModuleTracker() as where, _Watch(where) as watch:
+        with ModuleTracker() as where, _Watch(where):
             answer = model(images)
-        if watch.training:
-            raise ValueError(watch.training[0])
         again = model(images)
     for one, other in zip(tree_leaves(answer), tree_leaves(again), strict=True):
         if isinstance(one, torch.Tensor) and not torch.allclose(
@@ -78,34 +76,34 @@ def made_by(tensor) -> str | None:
 
 
 class _Watch(TorchFunctionMode):
-    """Notes the functions that train, and marks what a softmax or a sigmoid made."""
+    """Refuses the functions that train, and marks what a softmax or a sigmoid made."""
 
     def __init__(self, where):
         super().__init__()
-        self.where, self.training = where, []
+        self.where = where
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        result = function(*args, **kwargs)
         name = getattr(function, "__name__", "")
-        self._note(name, args, kwargs)
+        self._refuse(name, args, kwargs)
+        result = function(*args, **kwargs)
         if isinstance(result, torch.Tensor):
             kind = SQUASH.get(name) or (made_by(args[0]) if name in MOVES and args else None)
             if kind:
                 result._squashed_by = kind
         return result
 
-    def _note(self, name, args, kwargs):
+    def _refuse(self, name, args, kwargs):
         layer = max(self.where.parents - {"Global"}, key=len, default="the network")
         if "dropout" in name and not name.endswith("_"):
             probability = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
             if (args[2] if len(args) > 2 else kwargs.get("training", True)) and probability:
-                self.training.append(
+                raise ValueError(
                     f"F.{name} in {layer} drops values at random, in evaluation mode too: the same picture gets another "
                     f"answer each time. Write F.{name}(x, p, training=self.training), or use nn.Dropout."
                 )
         if name == "batch_norm" and (args[5] if len(args) > 5 else kwargs.get("training", False)):
-            self.training.append(
+            raise ValueError(
                 f"The batch norm {layer} uses the statistics of the batch, in evaluation mode too, and a phone has one "
                 "picture at a time. Build it with track_running_stats=True and train again (F.batch_norm: pass "
                 "training=self.training and the running statistics)."

@@ -198,6 +198,11 @@ def _check_inputs(proto, images) -> None:
                 f"The input {value.name!r} has no fixed shape. An app classifies one picture at a time: "
                 "export the model with batch=1."
             )
+        if not graph.shape(value):
+            raise ValueError(
+                f"The input {value.name!r} is a single number, and Core ML takes arrays of one dimension at least. Make it a "
+                "constant, or an array of one, and export the model again."
+            )
         kind = graph.numpy_type(value)
         if kind.kind not in "fi" or kind.itemsize < 2 or kind == "int16":
             raise ValueError(
