@@ -8,7 +8,7 @@ SETUP = command -v '$(PYTHON)' >/dev/null || { echo "There is no program '$(PYTH
 	CHAPTER_MODE='$(MODE)' exec '$(PYTHON)' -S helpers/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run lab test proof bench notebooks lint pins newest clean
+.PHONY: help setup run lab test swift proof bench notebooks lint pins newest clean
 
 help: ## list these commands
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
@@ -24,6 +24,9 @@ lab: setup ## open JupyterLab at the first notebook
 
 test: setup ## run all tests, the notebooks among them (TESTS=tests/test_model.py: some)
 	@OMP_NUM_THREADS=1 $(IN_VENV)python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -p tests.scratch --nbval-lax --nbval-current-env --nbval-cell-timeout 180 $(TESTS)
+
+swift: ## install a Swift compiler for the tests of the app, on Debian and as root (3 GB, in a cache folder)
+	@tests/swift/install.sh
 
 proof: setup ## prove at length what `make test` samples, and write the tables in helpers/measured
 	@OMP_NUM_THREADS=1 $(IN_VENV)python -m tests.proof

@@ -7,13 +7,14 @@ makes them from PyTorch, ``compression`` makes them smaller, ``model_card`` show
 
 from .compression import HOW, compress
 from .conversion import ConversionError, from_torch
-from .files import LABEL, PROBABILITIES, describe, identifier, name_outputs, open_model, save, size
+from .files import LABEL, PREVIEW, PROBABILITIES, describe, identifier, name_outputs, open_model, save, size
 from .metadata import set_metadata
 from .model_card import Card, card
 
 __all__ = [
     "HOW",
     "LABEL",
+    "PREVIEW",
     "PROBABILITIES",
     "Card",
     "ConversionError",

@@ -10,6 +10,10 @@ from helpers.quiet import coremltools, quiet
 LABEL, PROBABILITIES = "classLabel", "classLabelProbs"
 """The outputs of every classifier here, in both formats: the text, and text → probability."""
 
+PREVIEW = "com.apple.coreml.model.preview.type"
+"""The name in a model's metadata under which Xcode looks for the kind of its Preview tab; without it the tab is empty
+(coremltools' guide, "Xcode Model Preview Types")."""
+
 AVAILABLE = {
     1: ("11", "10.13"),
     2: ("11.2", "10.13.2"),
@@ -73,6 +77,7 @@ def name_outputs(model, label=LABEL):
 
     Core ML Tools chooses other names: an ML program's probabilities are always
     ``classLabel_probs``, a neural network's have the name of a variable inside it.
+    A classifier of pictures is also marked as one, so that Xcode's Preview tab takes pictures.
 
     Args:
         model: a ``coremltools.models.MLModel`` with class labels.
@@ -101,6 +106,8 @@ def name_outputs(model, label=LABEL):
     for old, new in renames.items():
         if old != new:
             ct.utils.rename_feature(spec, old, new)
+    if any(feature.type.HasField("imageType") for feature in spec.description.input):
+        spec.description.metadata.userDefined[PREVIEW] = "imageClassifier"
     return ct.models.MLModel(spec, weights_dir=model.weights_dir, skip_model_load=True)
 
 

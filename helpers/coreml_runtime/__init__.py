@@ -16,7 +16,7 @@ from .model import ArrayInput, CoreMLModel, ImageInput, Preprocessing
 __all__ = ["ArrayInput", "CoreMLModel", "ImageInput", "Preprocessing", "load"]
 
 
-def load(path, precision: str = "stored", engine: str = "torch") -> CoreMLModel:
+def load(path, precision: str = "stored", engine: str = "torch", compute_unit: str = "ALL") -> CoreMLModel:
     """Open a saved Core ML model.
 
     Args:
@@ -36,6 +36,8 @@ def load(path, precision: str = "stored", engine: str = "torch") -> CoreMLModel:
             each differs from float32.
         engine: "torch"; or on a Mac "coreml" (Core ML itself) or "both" (answers from Core ML, and
             ``largest_difference`` keeps the largest difference from torch).
+        compute_unit: what Core ML may compute with: "ALL", "CPU_ONLY", "CPU_AND_GPU" or "CPU_AND_NE" (the
+            Neural Engine). Torch computes on the CPU.
 
     Returns:
         The model, with ``predict`` for one example, ``probs`` and ``run`` for batches, and attributes
@@ -53,4 +55,4 @@ def load(path, precision: str = "stored", engine: str = "torch") -> CoreMLModel:
         >>> model.predict({"image": picture})["classLabel"]  # doctest: +SKIP
         'cat'
     """
-    return CoreMLModel(path, precision=precision, engine=engine)
+    return CoreMLModel(path, precision=precision, engine=engine, compute_unit=compute_unit)

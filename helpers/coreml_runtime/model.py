@@ -61,6 +61,10 @@ class Preprocessing:
     bias: tuple
 
 
+COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
+"""What Core ML may compute with (``coremltools.ComputeUnit``): NE is the Neural Engine."""
+
+
 class CoreMLModel:
     """A Core ML model that runs on torch. ``load`` makes one; see there.
 
@@ -78,11 +82,13 @@ class CoreMLModel:
             values) between torch and Core ML so far, else None.
     """
 
-    def __init__(self, path, precision: str = "stored", engine: str = "torch"):
+    def __init__(self, path, precision: str = "stored", engine: str = "torch", compute_unit: str = "ALL"):
         if precision not in ("stored", "float32", "float16"):
             raise ValueError(f"precision={precision!r}: choose 'stored', 'float32' or 'float16'.")
         if engine not in ("torch", "coreml", "both"):
             raise ValueError(f"engine={engine!r}: choose 'torch', 'coreml' or 'both'.")
+        if compute_unit not in COMPUTE_UNITS:
+            raise ValueError(f"compute_unit={compute_unit!r}: choose {', '.join(map(repr, COMPUTE_UNITS))}.")
         if engine != "torch" and sys.platform != "darwin":
             raise RuntimeError(
                 f"engine={engine!r} runs Apple's Core ML, which exists only on a Mac. "
@@ -93,7 +99,10 @@ class CoreMLModel:
         self.largest_difference = 0.0 if engine == "both" else None
         with self._archive.reading("the model"):
             self._read()
-        self._native = coremltools().models.MLModel(str(path)) if engine != "torch" else None
+        self._native = None
+        if engine != "torch":
+            ct = coremltools()
+            self._native = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit[compute_unit])
 
     # What the file says
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .folder import publish, tree
 from .model import read_model, with_threshold
-from .reference import TOLERANCE, icon, reference_files
+from .reference import TOLERANCE, icons, reference_files
 
 TEMPLATE = Path(__file__).resolve().parent / "template"
 """The project as it is written, with ``__APP__`` for the app's name and ``__BUNDLE__`` for its identifier."""
@@ -37,7 +37,14 @@ CHINESE = {
 
 
 def write_app(
-    model, folder, *, threshold: float, chinese=CHINESE, bundle_identifier=None, overwrite: bool = False
+    model,
+    folder,
+    *,
+    threshold: float,
+    also: dict | None = None,
+    chinese=CHINESE,
+    bundle_prefix: str = "com.example",
+    overwrite: bool = False,
 ) -> Path:
     """Write a complete Xcode project (Xcode 16, iOS 17, SwiftUI) around a Core ML model.
 
@@ -49,40 +56,47 @@ def write_app(
         folder: where the project goes, e.g. ``artifacts/AlexNetApp``.
         threshold: an answer below this probability is "not sure", 0 to 1; ``helpers.calibration.threshold``
             finds it. It is written into the metadata of the app's copy of the model.
+        also: further models to choose from in the app: path → threshold. The app calls each by its file's name.
         chinese: label → Simplified Chinese. A label that is not in it stays as it is.
-        bundle_identifier: what Apple knows the app by; default ``com.example.`` and the name.
+        bundle_prefix: something that is yours alone, e.g. ``"org.ada-lovelace"``. With the app's name behind it
+            it is the bundle identifier, and Apple gives each of those to one developer only.
         overwrite: replace what an earlier call wrote into this folder. Files that came from elsewhere are
-            kept. So is a file that was edited since, as long as there is nothing new to write into it.
+            kept. So is a file that was edited since, as long as there is nothing new to write into it; it is
+            printed which.
 
     Returns:
         The ``.xcodeproj``, the thing to open.
 
     Raises:
         FileNotFoundError: there is no such model, or the folder above ``folder`` does not exist.
-        ValueError: the model has no image input, no labels or other names, or its answers are no
-            probabilities; a label, the threshold, ``chinese``, the folder's name or the identifier cannot
-            be used.
+        ValueError: a model has no image input, no labels or other names, or its answers are no
+            probabilities; a label, a threshold, ``chinese``, the folder's name or the prefix cannot be used;
+            two models have one name.
         FileExistsError: the folder holds something that would be replaced.
     """
     folder = Path(folder)
-    bundle_identifier = bundle_identifier or f"com.example.{folder.name}"
-    _check_names(folder.name, bundle_identifier)
-    loaded, files = read_model(model)
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
-        raise ValueError(f"threshold={threshold!r} is a probability: a number from 0 to 1.")
+    identifier = f"{bundle_prefix}.{folder.name}"
+    _check_names(folder.name, bundle_prefix)
     if not isinstance(chinese, dict) or not all(isinstance(word, str) for word in chinese.values()):
         raise ValueError(
             "chinese= is a dict, label → text, e.g. {'cat': '猫'}. A label that is not in it stays as it is."
         )
-    threshold = round(float(threshold), 6)
-
     app, tests = folder.name, f"{folder.name}Tests"
-    written = template_files(app, bundle_identifier)
-    written |= {f"{app}/{name}": data for name, data in with_threshold(files, threshold).items()}
-    written[f"{app}/Labels.xcstrings"] = _catalog(loaded.labels, chinese)
-    written[f"{app}/Assets.xcassets/AppIcon.appiconset/icon.png"] = icon()
-    written |= {f"{tests}/{name}": data for name, data in reference_files(loaded, threshold).items()}
-    publish(written, folder, overwrite)
+    written = template_files(app, identifier)
+    models, labels = {}, {}
+    for path, certainty in {model: threshold, **(also or {})}.items():
+        loaded, files = read_model(path)
+        certainty, name = _checked(certainty), Path(path).stem
+        _check_other(name, models)
+        models[name] = loaded, certainty
+        labels |= dict.fromkeys(loaded.labels)
+        written |= {f"{app}/{inside}": data for inside, data in with_threshold(files, certainty).items()}
+    written[f"{app}/Labels.xcstrings"] = _catalog(labels, chinese)
+    written |= {f"{app}/Assets.xcassets/AppIcon.appiconset/{name}": data for name, data in icons().items()}
+    written |= {f"{tests}/{name}": data for name, data in reference_files(models).items()}
+    kept = publish(written, folder, overwrite)
+    if kept:
+        print(f"Kept as you edited {'it' if len(kept) == 1 else 'them'}: {', '.join(kept)}")
     return folder / f"{app}.xcodeproj"
 
 
@@ -97,20 +111,49 @@ def template_files(app: str, bundle_identifier: str) -> dict[str, bytes]:
     return files
 
 
-def _check_names(app: str, bundle_identifier: str) -> None:
+def _checked(threshold) -> float:
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+        raise ValueError(f"threshold={threshold!r} is a probability: a number from 0 to 1.")
+    return round(float(threshold), 6)
+
+
+def _check_other(name: str, models) -> None:
+    """Xcode compiles each model into one folder of the app, and a Mac's disk knows no capitals."""
+    for other in models:
+        if other.casefold() == name.casefold():
+            raise ValueError(
+                f"Two models are called {other} and {name}, and the app tells them apart by name. Rename one."
+            )
+
+
+TAKEN = """
+Accelerate Any AnyObject AppIntents Array CFNetwork Character Codable Collection Comparable CoreData CoreImage
+CoreLocation CoreText Dictionary Dispatch Distributed Encodable Float Glibc Hashable Int Iterator MapKit Metal MetalKit
+Never ObjectiveC Observation Optional Photos Process Protocol Range RegexBuilder SceneKit Security Self Sequence Set
+SpriteKit StoreKit Substring Swift SwiftData Synchronization Testing Type UInt UserNotifications Void WidgetKit
+"""
+"""Modules of Xcode, and types of Swift, that no file of the app happens to name."""
+
+
+def _check_names(app: str, bundle_prefix: str) -> None:
     if not re.fullmatch(r"[A-Z][A-Za-z0-9]{0,39}", app):
         raise ValueError(
             f"The folder's name becomes the app's name, and {app!r} is no name for a Swift module. "
             "Take up to 40 letters and digits that begin with a capital, e.g. AlexNetApp."
         )
     sources = "\n".join(path.read_text(encoding="utf-8") for path in TEMPLATE.rglob("*.swift"))
-    taken = set(re.findall(r"\b(?:class|struct|enum|import|case) (\w+)", sources)) | {"Swift", "Any", "Self"}
-    if app in taken:
-        raise ValueError(f"The app cannot be called {app}: a part of it has that name. Add 'App' to it.")
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*(\.[A-Za-z0-9][A-Za-z0-9-]*)+", bundle_identifier):
+    code = re.sub(r"//.*|\"[^\"]*\"", "", sources)
+    if app in {*TAKEN.split(), *re.findall(r"\b[A-Z]\w*", code)}:
         raise ValueError(
-            f"bundle_identifier={bundle_identifier!r}: take letters, digits, hyphens and dots, "
-            "e.g. org.yourname.AlexNetApp."
+            f"The app cannot be called {app}: Swift, or a part of the app, has that name. Add 'App' to it."
+        )
+    part = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+    if not isinstance(bundle_prefix, str) or not re.fullmatch(
+        rf"[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?(\.{part})*", bundle_prefix
+    ):
+        raise ValueError(
+            f"bundle_prefix={bundle_prefix!r} cannot begin an identifier: take letters a to z, digits, hyphens and "
+            "dots, e.g. org.ada-lovelace."
         )
 
 

@@ -11,7 +11,7 @@ LIST = ".written.json"
 """In the folder: each file that was written, with the SHA-256 of what was written."""
 
 
-def publish(files: dict[str, bytes], folder: Path, overwrite: bool) -> None:
+def publish(files: dict[str, bytes], folder: Path, overwrite: bool) -> list[str]:
     """Write ``files`` into ``folder``.
 
     A new folder is made beside the old one and takes its place when it is complete. A file of the folder
@@ -22,6 +22,9 @@ def publish(files: dict[str, bytes], folder: Path, overwrite: bool) -> None:
         files: path inside the folder, with forward slashes → content.
         folder: may exist; the folder above it must.
         overwrite: a folder that already holds something is refused without it.
+
+    Returns:
+        The files that were left as someone edited them.
 
     Raises:
         FileNotFoundError: the folder above does not exist.
@@ -58,6 +61,7 @@ def publish(files: dict[str, bytes], folder: Path, overwrite: bool) -> None:
             target.write_bytes(content)
         sums = {inside: _sha(content) for inside, content in sorted(files.items())}
         (fresh / LIST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
+    return sorted(keep)
 
 
 def tree(folder) -> str:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from helpers import paths
-from helpers.coreml import LABEL, PROBABILITIES
+from helpers.coreml import LABEL, PREVIEW, PROBABILITIES
 from helpers.coreml_runtime import CoreMLModel, ImageInput, load
 from helpers.quiet import coremltools
 
@@ -44,6 +44,8 @@ def read_model(path) -> tuple[CoreMLModel, dict[str, bytes]]:
 def with_threshold(files: dict[str, bytes], threshold: float) -> dict[str, bytes]:
     """The same files, with the threshold in the model's own metadata: Xcode shows it, the app reads it.
 
+    A model that does not say what Xcode's Preview tab is to offer is marked as a classifier of pictures.
+
     Args:
         files: as ``read_model`` gives them.
         threshold: 0 to 1.
@@ -52,7 +54,9 @@ def with_threshold(files: dict[str, bytes], threshold: float) -> dict[str, bytes
 
     name = _specification(files)
     specification = Model_pb2.Model.FromString(files[name])
-    specification.description.metadata.userDefined["threshold"] = f"{threshold:g}"
+    texts = specification.description.metadata.userDefined
+    texts["threshold"] = f"{threshold:g}"
+    texts[PREVIEW] = texts[PREVIEW] or "imageClassifier"
     return files | {name: specification.SerializeToString(deterministic=True)}
 
 

@@ -25,51 +25,69 @@ TURNED = {3: "ROTATE_180", 6: "ROTATE_90", 8: "ROTATE_270"}
 SEED, ICON_PIXELS = 5, 1024
 
 
-def reference_files(model, threshold: float) -> dict[str, bytes]:
-    """Ten drawings, one of each class; three of them once more, stored on their side or upside down.
+def reference_files(models: dict) -> dict[str, bytes]:
+    """Ten drawings, one of each class; three of them once more, stored on their side or upside down; one half as high.
 
     Args:
-        model: of ``helpers.coreml_runtime``, with a colour image input and labels.
-        threshold: goes into the table, so that the tests see whether the app reads the same one.
+        models: name → a model of ``helpers.coreml_runtime`` with a colour image input and labels, and its
+            threshold. It goes into the table, so that the tests see whether the app reads the same one.
 
     Returns:
-        Name → content: thirteen PNG files and ``reference.json``.
+        Name → content: fourteen PNG files for each size that a model takes, and ``reference.json``.
 
     Raises:
-        ValueError: the model's answers are no probabilities.
+        ValueError: a model's answers are no probabilities.
     """
-    (picture_input,) = model.inputs.values()
-    rng = np.random.default_rng(SEED)
-    side = max(picture_input.width, picture_input.height)
-    box = (0, 0, picture_input.width, picture_input.height)
-    upright = {name: draw(label, rng, side).crop(box) for label, name in enumerate(CLASSES)}
-    batch = np.stack([np.asarray(picture).transpose(2, 0, 1) for picture in upright.values()])
-    rows = model.probs(batch)
-    operator, each = last_operator(model.path)
-    check_probabilities(rows, operator, each=each)
-    answers = [
-        {label: round(value, 6) for label, value in zip(model.labels, row, strict=True)}
-        for row in rows.tolist()
-    ]
-
-    files, examples = {}, []
-    for name, answer in zip(upright, answers, strict=True):
-        files[f"{name}.png"] = _png(upright[name])
-        examples.append({"picture": name, "orientation": 1, "probabilities": answer})
-    if picture_input.width == picture_input.height:
-        for (orientation, turn), name, answer in zip(TURNED.items(), upright, answers, strict=False):
-            turned = f"{name}-turned-{orientation}"
-            files[f"{turned}.png"] = _png(upright[name].transpose(Image.Transpose[turn]))
-            examples.append({"picture": turned, "orientation": orientation, "probabilities": answer})
-    table = {"tolerance": TOLERANCE, "threshold": threshold, "examples": examples}
+    files, listed, first = {}, [], None
+    for name, (model, threshold) in models.items():
+        (picture_input,) = model.inputs.values()
+        size = picture_input.width, picture_input.height
+        first = first or size
+        pictures = _pictures(size, "" if size == first else "-{}x{}".format(*size))
+        files |= {f"{example['picture']}.png": _png(stored) for example, stored, _ in pictures}
+        answers = model.probs(np.stack([np.asarray(seen).transpose(2, 0, 1) for _, _, seen in pictures]))
+        operator, each = last_operator(model.path)
+        check_probabilities(answers, operator, each=each)
+        examples = [
+            example
+            | {"probabilities": {label: round(p, 6) for label, p in zip(model.labels, row, strict=True)}}
+            for (example, _, _), row in zip(pictures, answers.tolist(), strict=True)
+        ]
+        listed.append({"name": name, "threshold": threshold, "examples": examples})
+    table = {"tolerance": TOLERANCE, "models": listed}
     files["reference.json"] = (json.dumps(table, ensure_ascii=False, indent=1) + "\n").encode()
     return files
 
 
-def icon() -> bytes:
-    """The app's icon: a drawn cat as a 32×32 network sees it. 1024×1024 pixels, no transparency."""
+def _pictures(size: tuple[int, int], suffix: str) -> list[tuple[dict, Image.Image, Image.Image]]:
+    """What the table says of each picture, the picture as it is stored, and as the network is to see it."""
+    rng = np.random.default_rng(SEED)
+    box = (0, 0, *size)
+    upright = [(name, draw(label, rng, max(size)).crop(box)) for label, name in enumerate(CLASSES)]
+    pictures = [({"picture": name + suffix, "orientation": 1}, seen, seen) for name, seen in upright]
+    if size[0] == size[1]:
+        for (orientation, turn), (name, seen) in zip(TURNED.items(), upright, strict=False):
+            example = {"picture": f"{name}{suffix}-turned-{orientation}", "orientation": orientation}
+            pictures.append((example, seen.transpose(Image.Transpose[turn]), seen))
+    name, picture = upright[CLASSES.index("cat")]
+    free = size[1] // 4
+    wide = picture.crop((0, free, size[0], size[1] - free))
+    seen = Image.new("RGB", size)  # black, which is what a letterbox is taken to leave
+    seen.paste(wide, (0, free))
+    example = {"picture": f"{name}{suffix}-wide", "orientation": 1, "crop": "letterbox"}
+    return [*pictures, (example, wide, seen)]
+
+
+def icons() -> dict[str, bytes]:
+    """The app's icon: a drawn cat as a 32×32 network sees it. 1024×1024 pixels, no transparency.
+
+    Returns:
+        ``icon.png``, ``icon-dark.png`` (half as bright) and ``icon-tinted.png`` (grey; the system colours it).
+    """
     small = draw(CLASSES.index("cat"), np.random.default_rng(SEED), 32)
-    return _png(small.resize((ICON_PIXELS, ICON_PIXELS), Image.Resampling.NEAREST))
+    icon = small.resize((ICON_PIXELS, ICON_PIXELS), Image.Resampling.NEAREST)
+    dark = icon.point(lambda value: value // 2)
+    return {"icon.png": _png(icon), "icon-dark.png": _png(dark), "icon-tinted.png": _png(icon.convert("L"))}
 
 
 def _png(picture) -> bytes:

@@ -1,102 +1,93 @@
 import AVFoundation
 import Combine
-import ImageIO
 
-/// The camera on the back: asks for permission, runs, and hands over a few frames a second.
-///
-/// `state` changes on the main thread, the session works on `queue`, frames arrive on `frames`.
-final class Camera: NSObject, ObservableObject {
+/// The camera as the screen sees it: whether it may run, whether it does, and which one it is.
+@MainActor
+final class Camera: ObservableObject {
     enum State {
-        case waiting, running, forbidden, missing
+        case waiting, running, forbidden, missing, interrupted
     }
 
     @Published private(set) var state = State.waiting
-    let session = AVCaptureSession()
-    let device = AVCaptureDevice.default(.builtInWideAngleCamera, for: .video, position: .back)
-    /// Is called on the main thread.
+    @Published private(set) var position = AVCaptureDevice.Position.back
+    /// Is given a few frames a second.
     var onFrame: ((Picture) -> Void)?
 
-    private let queue = DispatchQueue(label: "session")
-    private let frames = DispatchQueue(label: "frames", qos: .userInitiated)
-    private let output = AVCaptureVideoDataOutput()
-    // These three belong to the queue `frames`.
-    private var orientation = CGImagePropertyOrientation.right
-    private var lastFrame = Date.distantPast
-    private let pause = 0.2
+    let capture: CaptureSession
+    private let rest: @Sendable () async -> Void
+    private var isWanted = false
+
+    /// - Parameter rest: what is waited for before the camera is started again after an error.
+    init(
+        capture: CaptureSession = CaptureSession(),
+        rest: @escaping @Sendable () async -> Void = { try? await Task.sleep(for: .seconds(1)) }
+    ) {
+        self.capture = capture
+        self.rest = rest
+        let frames = capture.frames
+        Task { [weak self] in
+            for await frame in frames { self?.onFrame?(frame) }
+        }
+        listen()
+    }
 
     func start() {
-        guard device != nil else {
+        isWanted = true
+        guard CaptureSession.device(position) != nil else {
             state = .missing
             return
         }
-        // The user is asked once; later the system answers at once.
-        AVCaptureDevice.requestAccess(for: .video) { allowed in
-            DispatchQueue.main.async {
-                if allowed {
-                    self.run()
-                } else {
-                    self.state = .forbidden
-                }
+        Task {
+            // The user is asked once; later the system answers at once.
+            guard await AVCaptureDevice.requestAccess(for: .video) else {
+                state = .forbidden
+                return
             }
+            await run()
         }
     }
 
     func stop() {
-        queue.async {
-            self.session.stopRunning()
-        }
+        isWanted = false
+        capture.stop()
+        if state == .running || state == .interrupted { state = .waiting }
     }
 
-    /// The frames have to be turned clockwise by this many degrees to be upright.
-    func turn(clockwise degrees: CGFloat) {
-        frames.async {
-            self.orientation = CGImagePropertyOrientation(clockwise: degrees)
-        }
+    /// From the back to the front, or back again. The front camera's frames are not mirrored; its preview is.
+    func flip() {
+        position = other
+        start()
     }
 
-    private func run() {
-        queue.async {
-            let ready = !self.session.inputs.isEmpty || self.configure()
-            if ready {
-                self.session.startRunning()
+    var canFlip: Bool { CaptureSession.device(other) != nil }
+
+    private var other: AVCaptureDevice.Position { position == .back ? .front : .back }
+
+    private func run() async {
+        guard isWanted else { return }
+        let runs = await capture.start(position)
+        if isWanted { state = runs ? .running : .missing }
+    }
+
+    /// Another app takes the camera, two apps share an iPad's screen, or the session fails: the system says so.
+    private func listen() {
+        let names = [
+            AVCaptureSession.wasInterruptedNotification, AVCaptureSession.interruptionEndedNotification,
+            AVCaptureSession.runtimeErrorNotification,
+        ]
+        for name in names {
+            // Kept for as long as the app runs, as its one camera is.
+            _ = NotificationCenter.default.addObserver(forName: name, object: capture.session, queue: nil) {
+                [weak self] _ in
+                Task { @MainActor in await self?.hear(name) }
             }
-            DispatchQueue.main.async {
-                self.state = ready ? .running : .missing
-            }
         }
     }
 
-    private func configure() -> Bool {
-        guard let device, let input = try? AVCaptureDeviceInput(device: device) else { return false }
-        session.beginConfiguration()
-        defer { session.commitConfiguration() }
-        guard session.canAddInput(input), session.canAddOutput(output) else { return false }
-        session.addInput(input)
-        session.addOutput(output)
-        if session.canSetSessionPreset(.vga640x480) {
-            session.sessionPreset = .vga640x480
-        }
-        output.alwaysDiscardsLateVideoFrames = true
-        output.setSampleBufferDelegate(self, queue: frames)
-        // Frames stay as the sensor reads them; Vision is told how to turn them.
-        if let connection = output.connection(with: .video), connection.isVideoRotationAngleSupported(0) {
-            connection.videoRotationAngle = 0
-        }
-        return true
-    }
-}
-
-extension Camera: AVCaptureVideoDataOutputSampleBufferDelegate {
-    func captureOutput(
-        _ output: AVCaptureOutput, didOutput sampleBuffer: CMSampleBuffer, from connection: AVCaptureConnection
-    ) {
-        guard Date().timeIntervalSince(lastFrame) > pause,
-              let buffer = CMSampleBufferGetImageBuffer(sampleBuffer)
-        else { return }
-        lastFrame = Date()
-        let picture = Picture.frame(buffer, orientation)
-        DispatchQueue.main.async {
-            self.onFrame?(picture)
-        }
+    private func hear(_ name: Notification.Name) async {
+        guard isWanted else { return }
+        if name != AVCaptureSession.interruptionEndedNotification { state = .interrupted }
+        if name == AVCaptureSession.runtimeErrorNotification { await rest() }
+        if name != AVCaptureSession.wasInterruptedNotification { await run() }
     }
 }

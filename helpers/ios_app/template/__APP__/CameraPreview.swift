@@ -8,7 +8,7 @@ struct CameraPreview: UIViewRepresentable {
 
     func makeUIView(context: Context) -> PreviewView {
         let view = PreviewView()
-        view.previewLayer.session = camera.session
+        view.previewLayer.session = camera.capture.session
         return view
     }
 
@@ -24,6 +24,7 @@ struct CameraPreview: UIViewRepresentable {
 final class PreviewView: UIView {
     override class var layerClass: AnyClass { AVCaptureVideoPreviewLayer.self }
 
+    private var followed: AVCaptureDevice.Position?
     private var coordinator: AVCaptureDevice.RotationCoordinator?
     private var observations: [NSKeyValueObservation] = []
 
@@ -34,27 +35,28 @@ final class PreviewView: UIView {
         return layer
     }
 
-    /// Observes how the phone is held, from the moment the camera runs.
+    /// Observes how the phone is held, from the moment this camera runs.
     func follow(_ camera: Camera) {
-        guard coordinator == nil, let device = camera.device else { return }
-        let layer = previewLayer
-        let rotation = AVCaptureDevice.RotationCoordinator(device: device, previewLayer: layer)
+        let position = camera.position, capture = camera.capture
+        guard followed != position, let device = CaptureSession.device(position) else { return }
+        let rotation = AVCaptureDevice.RotationCoordinator(device: device, previewLayer: previewLayer)
         let preview = rotation.observe(
             \.videoRotationAngleForHorizonLevelPreview, options: [.initial, .new]
-        ) { [weak layer] rotation, _ in
+        ) { [weak self] rotation, _ in
             let angle = rotation.videoRotationAngleForHorizonLevelPreview
-            DispatchQueue.main.async {
-                guard let connection = layer?.connection, connection.isVideoRotationAngleSupported(angle)
-                else { return }
-                connection.videoRotationAngle = angle
-            }
+            Task { @MainActor in self?.turn(clockwise: angle) }
         }
-        let capture = rotation.observe(
+        let frames = rotation.observe(
             \.videoRotationAngleForHorizonLevelCapture, options: [.initial, .new]
-        ) { [weak camera] rotation, _ in
-            camera?.turn(clockwise: rotation.videoRotationAngleForHorizonLevelCapture)
+        ) { [weak capture] rotation, _ in
+            capture?.turn(clockwise: rotation.videoRotationAngleForHorizonLevelCapture)
         }
-        coordinator = rotation
-        observations = [preview, capture]
+        (followed, coordinator, observations) = (position, rotation, [preview, frames])
+    }
+
+    private func turn(clockwise degrees: CGFloat) {
+        guard let connection = previewLayer.connection, connection.isVideoRotationAngleSupported(degrees)
+        else { return }
+        connection.videoRotationAngle = degrees
     }
 }

@@ -1,21 +1,8 @@
 import CoreML
 import Vision
 
-/// One class and the probability that the model gives it.
-struct Answer: Identifiable, Equatable {
-    let label: String
-    let probability: Double
-
-    var id: String { label }
-
-    /// The label in the user's language, or as the model says it.
-    var name: String {
-        Bundle.main.localizedString(forKey: label, value: label, table: "Labels")
-    }
-}
-
-/// Asks the model. What a pixel means, the labels and the threshold all stand in the model file.
-final class Classifier {
+/// Asks the model, off the main thread. What a pixel means, the labels and the threshold stand in the model file.
+actor Classifier: Network {
     enum Problem: LocalizedError {
         case noModel, noPicture, noThreshold, noAnswer
 
@@ -29,51 +16,49 @@ final class Classifier {
         }
     }
 
-    /// The model itself; the tests ask it without Vision.
-    let model: MLModel
-    /// An answer below this probability is shown as "not sure".
-    let threshold: Double
-    /// Width : height of the picture that the network takes.
-    let shape: CGFloat
+    nonisolated let threshold: Double
+    nonisolated let shape: CGFloat
+    private let model: VNCoreMLModel
 
-    private let visionModel: VNCoreMLModel
+    init(_ bundled: BundledModel, on unit: ComputeUnit) throws {
+        let loaded = try bundled.load(on: unit)
+        shape = try Self.shape(loaded.modelDescription)
+        threshold = try Self.threshold(loaded.modelDescription)
+        model = try VNCoreMLModel(for: loaded)
+        model.inputImageFeatureName = "image"
+    }
 
-    init() throws {
-        // Xcode compiles the model of this project into the app, as a folder that ends in .mlmodelc.
-        let compiled = Bundle.main.urls(forResourcesWithExtension: "mlmodelc", subdirectory: nil)
-        guard let file = compiled?.first else { throw Problem.noModel }
-        let configuration = MLModelConfiguration()
-        #if targetEnvironment(simulator)
-        configuration.computeUnits = .cpuOnly
-        #endif
-        let model = try MLModel(contentsOf: file, configuration: configuration)
-
-        let description = model.modelDescription
+    private static func shape(_ description: MLModelDescription) throws -> CGFloat {
         guard let size = description.inputDescriptionsByName["image"]?.imageConstraint else {
             throw Problem.noPicture
         }
+        return CGFloat(size.pixelsWide) / CGFloat(size.pixelsHigh)
+    }
+
+    private static func threshold(_ description: MLModelDescription) throws -> Double {
         let written = description.metadata[.creatorDefinedKey] as? [String: String]
         guard let text = written?["threshold"], let threshold = Double(text) else {
             throw Problem.noThreshold
         }
-
-        self.model = model
-        self.threshold = threshold
-        shape = CGFloat(size.pixelsWide) / CGFloat(size.pixelsHigh)
-        visionModel = try VNCoreMLModel(for: model)
-        visionModel.inputImageFeatureName = "image"
+        return threshold
     }
 
-    /// The answers for one picture, the most probable first. Takes a moment: call it off the main thread.
-    func answers(to picture: Picture, crop: Crop) throws -> [Answer] {
-        let request = VNCoreMLRequest(model: visionModel)
+    /// Loads a model without holding up the screen.
+    @Sendable static func load(_ bundled: BundledModel, on unit: ComputeUnit) async throws -> any Network {
+        try await Task.detached(priority: .userInitiated) { try Classifier(bundled, on: unit) }.value
+    }
+
+    func reply(to picture: Picture, crop: Crop) throws -> Reply {
+        let request = VNCoreMLRequest(model: model)
         request.imageCropAndScaleOption = crop.option
-        try picture.handler.perform([request])
+        let handler = picture.handler
+        let time = try ContinuousClock().measure { try handler.perform([request]) }
         guard let results = request.results as? [VNClassificationObservation], !results.isEmpty else {
             throw Problem.noAnswer
         }
-        return results
+        let answers = results
             .map { Answer(label: $0.identifier, probability: Double($0.confidence)) }
             .sorted { $0.probability > $1.probability }
+        return Reply(answers: answers, milliseconds: time / .milliseconds(1))
     }
 }

@@ -1,34 +1,23 @@
 import PhotosUI
 import SwiftUI
 
-/// The one screen: the picture, the way it is fitted, the answers, and where pictures come from.
+/// The one screen: the picture, the answers, what can be chosen, and where pictures come from.
 struct ContentView: View {
-    @StateObject private var camera = Camera()
-    @StateObject private var recognition = Recognition()
+    @ObservedObject var camera: Camera
+    @ObservedObject var photos: PhotoLoader
+    @ObservedObject var recognition: Recognition
     @State private var chosen: PhotosPickerItem?
-    @State private var photoFailed = false
     @Environment(\.verticalSizeClass) private var heightClass
+    @Environment(\.dynamicTypeSize) private var textSize
 
     var body: some View {
-        if let problem = recognition.problem {
-            ContentUnavailableView(
-                "The model cannot be used",
-                systemImage: "exclamationmark.triangle",
-                description: Text(verbatim: problem)
-            )
-        } else {
-            screen
-        }
-    }
-
-    private var screen: some View {
         NavigationStack {
             ScrollView {
                 layout {
-                    PictureView(camera: camera, recognition: recognition)
+                    PictureView(camera: camera, photos: photos, recognition: recognition)
                     VStack(alignment: .leading, spacing: 20) {
-                        AnswersView(recognition: recognition, hasPicture: hasPicture)
-                        fitting
+                        AnswersView(recognition: recognition, hasCamera: camera.state == .running)
+                        SettingsView(recognition: recognition)
                     }
                     .frame(maxWidth: .infinity, alignment: .leading)
                 }
@@ -40,52 +29,45 @@ struct ContentView: View {
         }
         .onAppear {
             camera.onFrame = { [recognition] frame in recognition.see(frame) }
-            camera.start()
+            photos.onPhoto = { [recognition] photo in recognition.show(photo) }
+        }
+        .onChange(of: recognition.wantsCamera, initial: true) { _, wanted in
+            if wanted { camera.start() } else { camera.stop() }
         }
         .onChange(of: chosen) { _, item in
             guard let item else { return }
-            Task { await load(item) }
+            photos.load(item)
+            chosen = nil // so that the same photo can be chosen again
         }
-        .alert("This photo cannot be opened.", isPresented: $photoFailed) {
-            Button("OK") { photoFailed = false }
+        .alert("This photo cannot be opened.", isPresented: $photos.failed) {
+            Button("OK") { photos.failed = false }
         }
     }
 
-    private var hasPicture: Bool {
-        recognition.photo != nil || camera.state == .running
-    }
-
-    /// Side by side on a phone that is held sideways, else one above the other.
+    /// Side by side on a phone that is held sideways, unless the text is very large; else one above the other.
     private var layout: AnyLayout {
-        heightClass == .compact
+        heightClass == .compact && !textSize.isAccessibilitySize
             ? AnyLayout(HStackLayout(alignment: .top, spacing: 20))
             : AnyLayout(VStackLayout(alignment: .center, spacing: 20))
     }
 
-    private var fitting: some View {
-        VStack(alignment: .leading, spacing: 8) {
-            Picker("How the picture is fitted", selection: $recognition.crop) {
-                ForEach(Crop.allCases) { crop in
-                    Text(crop.name).tag(crop)
-                }
-            }
-            .pickerStyle(.segmented)
-            Text(recognition.crop.explanation)
-                .font(.footnote)
-                .foregroundStyle(.secondary)
-        }
-    }
-
     @ToolbarContentBuilder private var buttons: some ToolbarContent {
         ToolbarItem(placement: .topBarLeading) {
-            Button {
-                chosen = nil
-                recognition.returnToCamera()
-                camera.start()
-            } label: {
-                Label("Camera", systemImage: "camera")
+            if recognition.wantsCamera {
+                Button {
+                    camera.flip()
+                } label: {
+                    Label("Other camera", systemImage: "arrow.triangle.2.circlepath.camera")
+                }
+                .disabled(!camera.canFlip)
+            } else {
+                Button {
+                    photos.cancel()
+                    recognition.returnToCamera()
+                } label: {
+                    Label("Camera", systemImage: "camera")
+                }
             }
-            .disabled(recognition.photo == nil)
         }
         ToolbarItem(placement: .topBarTrailing) {
             PhotosPicker(selection: $chosen, matching: .images) {
@@ -93,15 +75,13 @@ struct ContentView: View {
             }
         }
     }
+}
 
-    @MainActor private func load(_ item: PhotosPickerItem) async {
-        guard let data = try? await item.loadTransferable(type: Data.self),
-              let photo = UIImage(data: data), photo.cgImage != nil
-        else {
-            photoFailed = true
-            return
-        }
-        camera.stop()
-        recognition.show(photo)
-    }
+#Preview("The whole screen") {
+    ContentView(camera: Camera(), photos: PhotoLoader(), recognition: .canned())
+}
+
+#Preview("Largest text") {
+    ContentView(camera: Camera(), photos: PhotoLoader(), recognition: .canned())
+        .environment(\.dynamicTypeSize, .accessibility5)
 }

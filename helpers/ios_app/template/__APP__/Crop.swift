@@ -3,7 +3,10 @@ import SwiftUI
 import Vision
 
 /// How a picture of another shape is brought to the size that the network takes.
-enum Crop: CaseIterable, Identifiable {
+///
+/// Vision has two more ways, which also turn the picture by 90°. A network that learnt things upright has no use
+/// for them.
+enum Crop: CaseIterable, Identifiable, Sendable {
     case centreCrop, letterbox, squash
 
     var id: Self { self }
@@ -34,10 +37,11 @@ enum Crop: CaseIterable, Identifiable {
         }
     }
 
+    /// Vision leaves the rest of a letterbox transparent, and the network's input has no place for that: it is black.
     var explanation: LocalizedStringKey {
         switch self {
         case .centreCrop: return "The middle of the picture; what lies outside is cut off."
-        case .letterbox: return "The whole picture, with bars beside it."
+        case .letterbox: return "The whole picture; what it leaves free is black."
         case .squash: return "The whole picture, squeezed into shape."
         }
     }

@@ -1,11 +1,12 @@
 import ImageIO
-import UIKit
 import Vision
 
 /// A picture, and how it has to be turned to stand upright.
-enum Picture {
+///
+/// `@unchecked Sendable`, because nobody writes into the pixels once a picture is made.
+enum Picture: @unchecked Sendable {
     case frame(CVPixelBuffer, CGImagePropertyOrientation)
-    case photo(CGImage, CGImagePropertyOrientation)
+    case photo(CGImage, CGImagePropertyOrientation = .up)
 
     /// What Vision reads the picture with.
     var handler: VNImageRequestHandler {
@@ -15,6 +16,12 @@ enum Picture {
         case let .photo(image, orientation):
             return VNImageRequestHandler(cgImage: image, orientation: orientation, options: [:])
         }
+    }
+
+    /// What the screen shows of a photo. The camera's frames are shown by `CameraPreview`.
+    var image: CGImage? {
+        if case let .photo(image, _) = self { return image }
+        return nil
     }
 }
 
@@ -26,21 +33,6 @@ extension CGImagePropertyOrientation {
         case 180: self = .down
         case 270: self = .left
         default: self = .up
-        }
-    }
-
-    /// For a photo. The two types have the same cases, with different numbers.
-    init(_ orientation: UIImage.Orientation) {
-        switch orientation {
-        case .up: self = .up
-        case .upMirrored: self = .upMirrored
-        case .down: self = .down
-        case .downMirrored: self = .downMirrored
-        case .left: self = .left
-        case .leftMirrored: self = .leftMirrored
-        case .right: self = .right
-        case .rightMirrored: self = .rightMirrored
-        @unknown default: self = .up
         }
     }
 }
