@@ -152,7 +152,8 @@ def shrink(picture, crop: str = "centre crop", resize: str = "antialiased", size
     Args:
         picture: a PIL picture in mode RGB.
         crop: ``"centre crop"`` cuts off what is too long; ``"squash"`` presses all of it into the square;
-            ``"letterbox"`` fits all of it in and leaves the rest grey.
+            ``"letterbox"`` fits all of it in and leaves the rest black: Vision leaves it transparent, as
+            Apple's page on ``VNImageCropAndScaleOption`` says, and a picture without alpha has black there.
         resize: ``"antialiased"`` averages over all pixels that become one; ``"bilinear"`` looks at the
             four around one point, ``"nearest"`` at one. In a photo a hundred times as large as the
             result, the last two leave most pixels out.
@@ -171,7 +172,7 @@ def shrink(picture, crop: str = "centre crop", resize: str = "antialiased", size
     if crop == "letterbox":
         scale = size / max(width, height)
         inner = max(1, round(width * scale)), max(1, round(height * scale))
-        canvas = Image.new("RGB", (size, size), (128, 128, 128))
+        canvas = Image.new("RGB", (size, size))
         corner = (size - inner[0]) // 2, (size - inner[1]) // 2
         canvas.paste(_resize(picture, (0, 0, width, height), inner, resize), corner)
     else:

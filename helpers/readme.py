@@ -110,7 +110,9 @@ def the_proofs() -> str:
         )
         rows.append([f"damaged and forged files, `{name}`", result])
     for one in _shipped("interrupts").values():
-        result = f"{one['equal']} of {one['tried']} runs that went on equal the run without a stop, bit by bit"
+        result = (
+            f"{one['equal']} of {one['tried']} runs that went on equal the run without a stop, bit by bit"
+        )
         rows.append([f"Ctrl-C at random instants of a training ({one['machine']})", result])
     for name, one in speed["formats"].items():
         rows.append(
