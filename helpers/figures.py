@@ -340,7 +340,7 @@ def per_class(matrix, classes) -> None:
     order = right.argsort()
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7, 2.6))
-        bars = axis.barh([classes[k] for k in order], right[order], color=INK)
+        bars = axis.barh([classes[k] for k in order], right[order].tolist(), color=INK)
         axis.bar_label(bars, [f"{right[k]:.1%}" for k in order], padding=3)
         axis.grid(axis="y", visible=False)
         axis.set_xlim(0, 1.08)

@@ -198,11 +198,14 @@ LIMITS = {
 
 
 def _number(value, low, high, whole: bool = False):
-    fits = isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
-    if not fits or not low <= value <= min(high, sys.float_info.max):
+    own = math.nan  # another library's number becomes Python's
+    if isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            own = int(value) if whole else float(value)
+    if not low <= own <= min(high, sys.float_info.max):
         limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
         raise ValueError(f"a number, {limits}{', and whole' if whole else ''}")
-    return int(value) if whole else float(value)  # another library's number becomes Python's
+    return own
 
 
 def _whole_number(value, low, high) -> int:

@@ -120,13 +120,21 @@ def bytes_of(content: bytes):
     return lambda path: path.write_bytes(content)
 
 
+def numpy_file(save):
+    def write(path):
+        with open(path, "wb") as file:
+            save(file, np.zeros(3))
+
+    return write
+
+
 OTHERS = {
     "TorchScript": (torchscript, r"a\.pt is TorchScript.*torch\.jit\.load"),
     "an exported program": (program, r"an exported program.*torch\.export\.load"),
     "safetensors": (safetensors, r"a safetensors file.*load_file"),
     "ONNX": (onnx_file, "an ONNX file"),
-    "npy": (lambda path: np.save(open(path, "wb"), np.zeros(3)), r"a NumPy array.*numpy\.load"),  # noqa: SIM115
-    "npz": (lambda path: np.savez(open(path, "wb"), np.zeros(3)), r"NumPy arrays.*numpy\.load"),  # noqa: SIM115
+    "npy": (numpy_file(np.save), r"a NumPy array.*numpy\.load"),
+    "npz": (numpy_file(np.savez), r"NumPy arrays.*numpy\.load"),
     "HDF5": (bytes_of(b"\x89HDF\r\n\x1a\n" + bytes(100)), "HDF5 file, as Keras"),
     "Keras": (packed(config__json="{}", model__weights__h5=""), "a Keras model"),
     "LFS": (
