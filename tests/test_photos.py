@@ -435,6 +435,11 @@ def test_wilsons_interval():
     assert intervals.share(answers(10, 0)).high == pytest.approx(1.0)
     with pytest.raises(ValueError, match="at least one picture"):
         intervals.share(answers(0, 0))
+    for wrong in (torch.tensor([2, 3]), torch.tensor([float("nan")]), torch.ones(2, 2), torch.tensor(True)):
+        with pytest.raises(ValueError, match="True"):
+            intervals.share(wrong)
+    assert intervals.share([True, False]) == intervals.share(answers(1, 1))
+    intervals.show({})
 
 
 def test_wilsons_interval_holds_the_truth_95_times_in_100():
