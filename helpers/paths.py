@@ -169,15 +169,23 @@ def replacing_folder(path: str | os.PathLike, size: int | None = None):
     A reader that opens one file after the other may get files of both, and has to read again.
 
     Raises:
-        OSError: as ``replacing``.
+        OSError: as ``replacing``; or this program works in the folder, so that all of it would go.
     """
     path = Path(path).absolute()
+    for here in (Path.cwd(), ROOT):
+        if path.resolve() in (here, *here.parents):
+            raise FileExistsError(
+                f"Cannot write {shorten(path)}: this program works in that folder. Choose another name."
+            )
     with _writing(path, size) as fresh:
         yield fresh
         for folder, _, files in os.walk(fresh, topdown=False):
             for name in files:
-                if not os.path.islink(os.path.join(folder, name)):
-                    _to_disk(os.path.join(folder, name))
+                file = os.path.join(folder, name)
+                if os.path.isfile(file) and not os.path.islink(
+                    file
+                ):  # to open a pipe is to wait for its writer
+                    _to_disk(file)
             with contextlib.suppress(OSError):  # not every disk does this for folders
                 _to_disk(folder)
         _publish(fresh, path)
