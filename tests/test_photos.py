@@ -279,6 +279,16 @@ def test_an_unknown_way_is_named():
         photos.shrink(halves(), "zoom")
     with pytest.raises(ValueError, match=r"'lanczos' is not known. Use one of 'antialiased'"):
         photos.shrink(halves(), "squash", "lanczos")
+    for picture in (halves().convert("RGBA"), halves().convert("L"), "cat.jpg", None):
+        with pytest.raises(ValueError, match="a PIL picture in mode RGB is needed"):
+            photos.shrink(picture)
+    for size in (0, 1.5, "32"):
+        with pytest.raises(ValueError, match=r"size=.* must be a whole number"):
+            photos.shrink(halves(), size=size)
+
+
+def test_a_tall_picture_becomes_a_square():
+    assert photos.to_32(torch.zeros(2, 3, 64, 32, dtype=torch.uint8)).shape == (2, 3, 32, 32)
 
 
 # -- a folder ----------------------------------------------------------------------------------------
