@@ -6,6 +6,7 @@ labels; choose with some of them and judge the result with others. Notebook 05
 introduces them.
 """
 
+import numbers
 from dataclasses import dataclass, field
 
 import torch
@@ -83,10 +84,13 @@ def with_temperature(probs, temperature: float) -> torch.Tensor:
         N×classes, float32, rows sum to 1.
 
     Raises:
-        ValueError: the temperature is not above 0.
+        ValueError: the temperature is not above 0, or probabilities of a wrong shape, type or range.
     """
-    if not temperature > 0:
-        raise ValueError(f"temperature={temperature!r}: logits are divided by it, so it must be above 0.")
+    if not isinstance(temperature, numbers.Real) or not temperature > 0:
+        raise ValueError(
+            f"temperature={temperature!r}: logits are divided by it, so it must be a number above 0."
+        )
+    _check_probabilities(probs)
     return (_log(probs) / temperature).softmax(1).float()
 
 
@@ -125,7 +129,7 @@ def threshold(probs, labels, right: float = 0.9) -> Threshold:
         >>> threshold(probs, torch.tensor([0, 0, 1]))
         Threshold(value=0.800000011920929, share=0.6666666666666666, right=1.0)
     """
-    if not 0 < right <= 1:
+    if not isinstance(right, numbers.Real) or not 0 < right <= 1:
         raise ValueError(f"right={right!r} is a share of the answers: above 0, at most 1, e.g. 0.9.")
     curve = coverage_curve(probs, labels)
     reached = (curve.right >= right).nonzero()
@@ -140,17 +144,26 @@ def threshold(probs, labels, right: float = 0.9) -> Threshold:
 
 def _checked(probs, labels) -> torch.Tensor:
     """The probabilities, once they and the labels are what they should be."""
-    if not torch.is_tensor(probs) or probs.ndim != 2 or not probs.is_floating_point() or not len(probs):
-        raise ValueError("The probabilities are a float tensor, images × classes, with at least one image.")
-    if not torch.is_tensor(labels) or labels.dtype != torch.int64 or labels.shape != probs.shape[:1]:
+    _check_probabilities(probs)
+    if not _dense(labels) or labels.dtype != torch.int64 or labels.shape != probs.shape[:1]:
         raise ValueError(f"The labels are an int64 tensor, one for each of the {len(probs)} images.")
+    if labels.min() < 0 or labels.max() >= probs.shape[1]:
+        raise ValueError(f"A label lies outside 0 to {probs.shape[1] - 1}.")
+    return probs
+
+
+def _check_probabilities(probs) -> None:
+    if not _dense(probs) or probs.ndim != 2 or not probs.is_floating_point() or not len(probs):
+        raise ValueError("The probabilities are a float tensor, images × classes, with at least one image.")
     if not ((probs >= 0).all() and ((probs.sum(1) - 1).abs() < 1e-3).all()):
         raise ValueError(
             "The rows of the probabilities do not sum to 1. If these are logits, take logits.softmax(1)."
         )
-    if labels.min() < 0 or labels.max() >= probs.shape[1]:
-        raise ValueError(f"A label lies outside 0 to {probs.shape[1] - 1}.")
-    return probs
+
+
+def _dense(values) -> bool:
+    """Whether this is a tensor with a number in every place."""
+    return torch.is_tensor(values) and values.layout == torch.strided and not values.is_meta
 
 
 def _log(probs) -> torch.Tensor:

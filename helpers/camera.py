@@ -2,7 +2,7 @@
 
 Notebook 06 introduces the faults, one by one and at several strengths, and the
 mixture of them that ``Recipe.camera()`` trains with. Every function takes and
-gives N×3×H×W, float, 0 to 1, on any device, and returns new pictures.
+gives N×3×H×W, float32, 0 to 1, on any device, and returns new pictures.
 
 Lengths are given in pixels of a picture 32 wide. On a picture of another size
 they grow with it, so the same strength looks the same.
@@ -10,6 +10,7 @@ they grow with it, so the same strength looks the same.
 
 import io
 import math
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,17 +29,27 @@ GAMMA = 2.2
 """A pixel value is about the light to the power of 1/2.2 (the sRGB curve, roughly)."""
 
 
-def check(images) -> None:
-    """Check that these are pictures as every function here takes them.
+def check(images, *strengths) -> None:
+    """Check that these are pictures and strengths as the functions here take them.
 
     Raises:
-        ValueError: another shape or dtype; the message says how to change it.
+        ValueError: another shape or dtype, or a strength that is no number; the message says how to change it.
     """
-    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+    if not isinstance(images, torch.Tensor):
         raise ValueError(
-            f"The camera's faults take N×3×H×W, float, 0 to 1, not {tuple(images.shape)} of {images.dtype}. "
-            "For one picture use image[None], for pixels from 0 to 255 images.float() / 255."
+            f"The camera's faults take a torch.Tensor, not a {type(images).__name__}. Use torch.as_tensor(images)."
         )
+    if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.float32:
+        raise ValueError(
+            f"The camera's faults take N×3×H×W, float32, 0 to 1, not {tuple(images.shape)} of {images.dtype}. "
+            "For one picture use image[None], for pixels from 0 to 255 images.float() / 255, for other floats images.float()."
+        )
+    for strength in strengths:
+        number = isinstance(strength, numbers.Real) and math.isfinite(strength)
+        if not number and not isinstance(strength, torch.Tensor):
+            raise ValueError(
+                f"A fault's strength is a number, not {strength!r}. helpers.camera.FAULTS has some."
+            )
 
 
 def blur(images, sigma):
@@ -47,7 +58,7 @@ def blur(images, sigma):
     Args:
         sigma: radius in pixels of 32; one number, or one for each image.
     """
-    check(images)
+    check(images, sigma)
     if not images.numel():
         return images.clone()
     sigma = torch.as_tensor(sigma, dtype=torch.float32, device=images.device) * images.shape[-1] / SIZE
@@ -69,8 +80,8 @@ def blur(images, sigma):
 
 def shake(images, length):
     """The hand moved: a mean along a line of ``length`` pixels of 32, from left to right."""
-    check(images)
-    length = length * images.shape[-1] / SIZE
+    check(images, length)
+    length = abs(length) * images.shape[-1] / SIZE
     reach = min(math.ceil(length / 2), images.shape[-1] - 1)
     at = torch.arange(-reach, reach + 1, device=images.device)
     # How much of each neighbour lies on the line: all of it, or a part at the ends.
@@ -85,7 +96,7 @@ def noise(images, amount, generator=None):
     ``generator`` decides the numbers; without one they are the same at every call. The grains are
     as large as a pixel of 32, so on a larger picture they survive being made small.
     """
-    check(images)
+    check(images, amount)
     generator = generator or torch.Generator().manual_seed(0)
     grains = torch.randn(len(images), 3, SIZE, SIZE, generator=generator).to(images.device)
     return (images + amount * F.interpolate(grains, images.shape[2:])).clamp(0, 1)
@@ -96,13 +107,13 @@ def exposure(images, stops):
 
     Twice the light makes a pixel value 2 ** (1 / 2.2) = 1.37 times larger; above white it is cut off.
     """
-    check(images)
+    check(images, stops)
     return (images * 2 ** (stops / GAMMA)).clamp(0, 1)
 
 
 def white_balance(images, stops):
     """Too warm (positive) or too cold: red gets ``stops`` more light, blue as much less."""
-    check(images)
+    check(images, stops)
     stops = torch.as_tensor(stops, dtype=torch.float32, device=images.device).reshape(-1, 1)
     gains = 2 ** (torch.cat([stops, 0 * stops, -stops], dim=1) / GAMMA)
     return (images * gains[:, :, None, None]).clamp(0, 1)
@@ -110,13 +121,15 @@ def white_balance(images, stops):
 
 def jpeg(images, quality):
     """Saved as JPEG, by Pillow, with a quality of 1 (worst) to 95."""
-    check(images)
+    check(images, quality)
     pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     saved = []
     for picture in pixels:
         file = io.BytesIO()
         Image.fromarray(picture).save(file, "JPEG", quality=int(quality))
         saved.append(np.asarray(Image.open(file)))
+    if not saved:
+        return images.clone()
     return torch.from_numpy(np.stack(saved)).permute(0, 3, 1, 2).to(images.device) / 255
 
 
@@ -130,6 +143,7 @@ def distance(images, times):
 
     It is blurred before pixels are left out, as a lens would have averaged over them.
     """
+    check(images, times)
     return move(blur(images, 0.4 * max(0.0, times - 1)), zoom=times)
 
 
@@ -144,7 +158,7 @@ def move(images, *, degrees=0.0, zoom=1.0, stretch=1.0, shift=(0.0, 0.0)):
             narrower. Each is one number, or one for each image.
         shift: to the right and down, in halves of the picture's width and height; a pair of the same.
     """
-    check(images)
+    check(images, degrees, zoom, stretch, *shift)
     if not images.numel():
         return images.clone()
 

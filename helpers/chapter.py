@@ -103,14 +103,22 @@ def record(**measured) -> None:
 
     Raises:
         RuntimeError: ``begin`` has not been called.
+        ValueError: a value cannot be written as JSON, or is NaN or infinite. What was recorded before stays.
     """
     if _current is None:
         raise RuntimeError(
             "chapter.record() does not know the notebook: run its first cell, chapter.begin(…)."
         )
+    try:
+        text = json.dumps(_recorded | {"mode": mode()} | measured, indent=1, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"chapter.record() keeps numbers, texts, and lists and dicts of them, and this is something else ({error}). "
+            "Of a tensor take .item()."
+        ) from error
     _recorded.update({"mode": mode()} | measured)
     with paths.replacing(paths.artifact(f"results/{_current}.json")) as temporary:
-        temporary.write_text(json.dumps(_recorded, indent=1), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def results() -> dict[str, dict]:

@@ -360,7 +360,7 @@ def _cannot_keep(what: str, root: Path, size: int, error: OSError) -> OSError:
 
 def _sources() -> list[str]:
     """The addresses to try, a classroom's own copy first."""
-    own = os.environ.get("CIFAR10_MIRROR")
+    own = os.environ.get("CIFAR10_MIRROR", "").strip()
     if not own:
         return list(MIRRORS)
     try:

@@ -12,6 +12,7 @@ random generator; the same generator state gives the same scene at every size.
 """
 
 import functools
+import numbers
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +21,9 @@ from PIL import Image, ImageDraw
 
 OVERSAMPLING = 4
 """How many times too large a picture is drawn before it is averaged down."""
+
+LARGEST = 2048
+"""The width of the largest drawing, in pixels."""
 
 Colour = tuple[int, int, int]
 Points = Sequence[tuple[float, float]]
@@ -62,14 +66,16 @@ def draw(label: int, rng: np.random.Generator, size: int = 32) -> Image.Image:
         An RGB picture of size × size pixels.
 
     Raises:
-        ValueError: the label is not a class, or the size is not positive.
+        ValueError: the label is not a class, or the size is not from 1 to ``LARGEST``.
     """
     if label not in range(len(FIGURES)):
         raise ValueError(f"There is no class {label!r} to draw: labels go from 0 to {len(FIGURES) - 1}.")
-    if size < 1:
-        raise ValueError(f"A drawing cannot be {size} pixels wide: give a size of 1 or more.")
+    if not isinstance(size, numbers.Integral) or not 1 <= size <= LARGEST:
+        raise ValueError(
+            f"A drawing cannot be {size!r} pixels wide: give a size of 1 or more, at most {LARGEST}."
+        )
     pen = _Pen(size * OVERSAMPLING, rng)
-    FIGURES[label](pen, rng)
+    FIGURES[int(label)](pen, rng)
     return _photograph(pen.canvas.reduce(OVERSAMPLING), rng)
 
 

@@ -389,6 +389,9 @@ def reliability(evaluation, *, bins: int = 10) -> float:
     if not len(evaluation.labels):
         _nothing("there is no answer")
         return float("nan")
+    if evaluation.probs.isnan().any():
+        _nothing("the network answers with NaN; its weights are broken")
+        return float("nan")
     sure, answer = evaluation.probs.max(1)
     right = (answer == evaluation.labels).float()
     place = (sure * bins).long().clamp(max=bins - 1)

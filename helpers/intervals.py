@@ -48,11 +48,16 @@ def share(right: torch.Tensor) -> Interval:
         right: one True or False per picture.
 
     Raises:
-        ValueError: there is no picture.
+        ValueError: there is no picture, or an answer is neither True nor False.
     """
+    right = torch.as_tensor(right)
+    if right.ndim != 1 or not len(right):
+        raise ValueError("There is no answer to count. Give True or False for at least one picture.")
+    if not ((right == 0) | (right == 1)).all():
+        raise ValueError(
+            "An answer is right or wrong, True or False, and these are other numbers. Compare them first."
+        )
     n = len(right)
-    if n == 0:
-        raise ValueError("There is no answer to count. Give at least one picture.")
     p = right.double().mean().item()
     middle = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z / (1 + Z * Z / n) * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
@@ -72,7 +77,8 @@ def gain(before: torch.Tensor, after: torch.Tensor) -> Interval:
     Raises:
         ValueError: they are not of the same pictures, or there are fewer than two.
     """
-    if before.shape != after.shape or len(before) < 2:
+    before, after = torch.as_tensor(before), torch.as_tensor(after)
+    if before.shape != after.shape or before.ndim == 0 or len(before) < 2 or not before.numel():
         raise ValueError(
             f"These are {tuple(before.shape)} and {tuple(after.shape)} answers. "
             "Compare the answers to the same pictures, two at least."
@@ -89,7 +95,7 @@ def show(rows: dict) -> None:
     Args:
         rows: name → an ``Interval``, or a pair of the share and its gain.
     """
-    wide = max(map(len, rows))
+    wide = max(map(len, rows), default=0)
     for name, row in rows.items():
         right, change = row if isinstance(row, tuple) else (row, None)
         more = f"   {change.points} points" if change else ""

@@ -49,12 +49,17 @@ class Muon(torch.optim.SGD):
             of such a group have at least two dimensions.
         lr, momentum, weight_decay, nesterov, …: as for ``torch.optim.SGD``. In orthogonal groups
             the weights shrink by ``lr * weight_decay`` in each step, whatever the gradient is.
+
+    Raises:
+        ValueError: ``maximize`` or ``dampening`` in an orthogonal group, which has neither.
     """
 
     def __init__(self, groups, **defaults):
         super().__init__(groups, **defaults)
         for group in self.param_groups:
             group.setdefault("orthogonal", False)
+            if group["orthogonal"] and (group["maximize"] or group["dampening"]):
+                raise ValueError("An orthogonal group has no maximize and no dampening. Leave them out.")
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -76,7 +81,7 @@ class Muon(torch.optim.SGD):
         return loss
 
     def _step(self, weight: Tensor, group: dict) -> None:
-        if weight.grad is None:
+        if weight.grad is None or not weight.numel():
             return
         state = self.state[weight]
         if state.get("momentum_buffer") is None:

@@ -11,9 +11,11 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +29,12 @@ MEASURED = Path(__file__).resolve().parent / "measured"
 
 PARTIAL = ".partial-"
 """How the hidden folders begin in which something is being written, beside the place where it belongs."""
+
+FORMER = re.compile(r"\.cifar-10-download-.+|\.(new|old)-.+\.mlpackage|\..+\.\d+\.partial(\.\w+)?")
+"""What the first versions of this project called what they were writing. They had no locks."""
+
+FORMER_SECONDS = 24 * 3600
+"""After so long nobody is still writing it."""
 
 LOCK, ASIDE = ".lock", ".aside"
 """In such a folder: the file that is locked as long as the writer lives; and what has to step aside."""
@@ -161,15 +169,23 @@ def replacing_folder(path: str | os.PathLike, size: int | None = None):
     A reader that opens one file after the other may get files of both, and has to read again.
 
     Raises:
-        OSError: as ``replacing``.
+        OSError: as ``replacing``; or this program works in the folder, so that all of it would go.
     """
     path = Path(path).absolute()
+    for here in (Path.cwd(), ROOT):
+        if path.resolve() in (here, *here.parents):
+            raise FileExistsError(
+                f"Cannot write {shorten(path)}: this program works in that folder. Choose another name."
+            )
     with _writing(path, size) as fresh:
         yield fresh
         for folder, _, files in os.walk(fresh, topdown=False):
             for name in files:
-                if not os.path.islink(os.path.join(folder, name)):
-                    _to_disk(os.path.join(folder, name))
+                file = os.path.join(folder, name)
+                if os.path.isfile(file) and not os.path.islink(
+                    file
+                ):  # to open a pipe is to wait for its writer
+                    _to_disk(file)
             with contextlib.suppress(OSError):  # not every disk does this for folders
                 _to_disk(folder)
         _publish(fresh, path)
@@ -191,9 +207,24 @@ def remove_leftovers(folder: str | os.PathLike, below: bool = False) -> None:
                 _put_back(left)
                 os.rename(left, gone)
             shutil.rmtree(gone, ignore_errors=True)
+    for left in list(Path(folder).glob(".*")):
+        with contextlib.suppress(OSError):
+            if FORMER.fullmatch(left.name) and time.time() - left.lstat().st_mtime > FORMER_SECONDS:
+                _remove_former(left)
     for place, inside, _ in os.walk(folder) if below else ():
         for name in inside:
             remove_leftovers(os.path.join(place, name))
+
+
+def _remove_former(left: Path) -> None:
+    """Remove what a first version left, or put it back where it was the only one."""
+    place = left.with_name(left.name.removeprefix(".old-"))
+    if not os.path.lexists(place):
+        os.rename(left, place)
+    elif left.is_dir() and not left.is_symlink():
+        shutil.rmtree(left, ignore_errors=True)
+    else:
+        left.unlink()
 
 
 @contextlib.contextmanager

@@ -163,8 +163,14 @@ def shrink(picture, crop: str = "centre crop", resize: str = "antialiased", size
         3×size×size, uint8, 0 to 255.
 
     Raises:
-        ValueError: an unknown crop or resize.
+        ValueError: an unknown crop or resize, a picture in another mode, or a size below 1.
     """
+    if getattr(picture, "mode", None) != "RGB":
+        raise ValueError(
+            f"This is {picture!r:.80}, and a PIL picture in mode RGB is needed. Take open_photo(path), or convert('RGB')."
+        )
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"size={size!r} must be a whole number of pixels, at least 1.")
     if crop not in CROPS or resize not in RESIZES:
         wrong, known = (crop, CROPS) if crop not in CROPS else (resize, RESIZES)
         raise ValueError(f"{wrong!r} is not known. Use one of {', '.join(map(repr, known))}.")
@@ -326,7 +332,7 @@ VIEW_SHARE = 0.875
 
 def to_32(images) -> torch.Tensor:
     """N×3×S×S to N×3×32×32, uint8, averaging where pixels are left out."""
-    if images.shape[-1] == 32:
+    if images.shape[-2:] == (32, 32):
         return images
     small = F.interpolate(images.float(), (32, 32), mode="bilinear", antialias=True)
     return small.round().clamp(0, 255).to(torch.uint8)

@@ -31,7 +31,7 @@ from helpers import camera, checkpoints, paths, processes
 from helpers.data import load_cifar10
 from helpers.interrupts import Interrupts, torch_modes
 from helpers.mode import mode
-from helpers.model import AlexNet
+from helpers.model import AlexNet, check_network
 from helpers.muon import Muon
 from helpers.paths import replacing
 from helpers.torch_files import check_file
@@ -196,14 +196,19 @@ LIMITS = {
 }
 """The smallest and largest value of a recipe's numbers, and all values of a text that has not any."""
 
+LARGEST = 1e30
+"""No number of a recipe is larger: a step as long as that still fits into float32."""
+
 
 def _number(value, low, high, whole: bool = False):
     own = math.nan  # another library's number becomes Python's
     if isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool):
         with contextlib.suppress(OverflowError):
             own = int(value) if whole else float(value)
-    if not low <= own <= min(high, sys.float_info.max):
+    if not low <= own <= min(high, LARGEST):
         limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+        if LARGEST < own < high:
+            limits = f"at most {LARGEST:g}"
         raise ValueError(f"a number, {limits}{', and whole' if whole else ''}")
     return own
 
@@ -228,8 +233,8 @@ def _switch(value) -> bool:
 
 
 def _text(value, *known) -> str:
-    if not isinstance(value, str):
-        raise ValueError("a text")
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError("a text on one line, without control characters")
     if known and value not in known:
         raise ValueError(" or ".join(map(repr, known)))
     return value
@@ -264,8 +269,10 @@ def pick_device(wanted=None) -> torch.device:
     """
     if wanted is not None:
         try:
-            return torch.empty(0, device=wanted).device
-        except (RuntimeError, AssertionError, TypeError) as error:
+            probe = torch.zeros(1, device=wanted)
+            probe.item()  # which the meta device, that holds no numbers, cannot give
+            return probe.device
+        except (RuntimeError, AssertionError, TypeError, ImportError) as error:
             raise ValueError(
                 f"device={wanted!r} cannot be used here ({str(error).splitlines()[0]}). "
                 f"Leave it out to take the fastest there is, {str(pick_device())!r}."
@@ -334,6 +341,11 @@ def check_split(images: torch.Tensor, labels: torch.Tensor, name: str, classes: 
         if not isinstance(given, torch.Tensor):
             raise ValueError(
                 f"{name}_{what} is a {type(given).__name__}, not a torch.Tensor. Use torch.as_tensor({name}_{what})."
+            )
+        if given.layout != torch.strided or given.is_meta:
+            raise ValueError(
+                f"{name}_{what} is a tensor without a number in every place (sparse, or on the meta device). "
+                f"Use {name}_{what}.to_dense(), or load it again."
             )
     if images.ndim != 4 or images.shape[1:] != (3, 32, 32):
         raise ValueError(
@@ -522,12 +534,13 @@ class History:
             One of ``NOT_A_HISTORY``: it is none.
         """
         rows = [{name: row[name] for name in ROW} for row in content["rows"]]
-        if any(not isinstance(value, numbers.Real) for row in rows for value in row.values()):
-            raise ValueError("a row holds something that is no number")
+        for value in (value for row in rows for value in row.values()):
+            _number(value, -LARGEST, LARGEST)
         recipe = recipe or Recipe(**content["recipe"])
-        return cls(
-            recipe, str(content["device"]), rows, int(content["steps"]), bool(content["finished"]), state
-        )
+        steps, finished = _whole_number(content["steps"], 0, math.inf), _switch(content["finished"])
+        if finished != (len(rows) == recipe.epochs):
+            raise ValueError(f"{len(rows)} rows for {recipe.epochs} epochs, and finished={finished}")
+        return cls(recipe, _text(content["device"]), rows, steps, finished, state)
 
 
 ROW = ("epoch", "learning_rate", "train_loss", "train_accuracy", "test_accuracy", "seconds")
@@ -674,6 +687,7 @@ def fit(
         FloatingPointError: the loss is no longer a number (the rate is too high).
         MemoryError: a batch does not fit into the device's memory.
     """
+    _check_arguments(data, recipe, resume)
     classes = len(getattr(data, "classes", range(10)))
     check_split(data.train_images, data.train_labels, "train", classes)
     check_split(data.test_images, data.test_labels, "test", classes)
@@ -696,6 +710,18 @@ def fit(
 
 _TRAINED = weakref.WeakSet()
 """The models that ``fit`` has trained in this process."""
+
+
+def _check_arguments(data, recipe, resume) -> None:
+    if not isinstance(recipe, Recipe):
+        raise ValueError(f"recipe is {recipe!r:.60}, which is no Recipe. Pass one, e.g. Recipe.quick().")
+    if not isinstance(resume, History | None):
+        raise ValueError(f"resume is {resume!r:.60}, which is no History. Pass the one that fit returned.")
+    for name in ("train_images", "train_labels", "test_images", "test_labels"):
+        if not hasattr(data, name):
+            raise ValueError(
+                f"data is a {type(data).__name__} without {name}. Pass what load_cifar10() returns."
+            )
 
 
 def _check_resumable(history: History, recipe: Recipe) -> None:
@@ -901,6 +927,7 @@ def check_model(model, recipe: Recipe, device, classes: int = 10) -> torch.memor
         ValueError: it has nothing to train, does not take images of every size that the recipe trains
             with, or does not give a logit for each class; the message says what to do.
     """
+    check_network(model)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(
             f"No weight of this {type(model).__name__} can be trained: it has none, or all are frozen. "
@@ -1074,7 +1101,12 @@ def evaluate(model, images, labels, *, precision=torch.float32, batch_size: int 
     Raises:
         ValueError: images or labels of a wrong shape, dtype or range, or a model that does not give logits.
     """
+    check_network(model)
     check_split(images, labels, "test")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size={batch_size!r} must be a whole number, at least 1.")
+    if precision not in (torch.float32, torch.bfloat16, torch.float16):
+        raise ValueError(f"precision={precision!r} must be torch.float32, torch.bfloat16 or torch.float16.")
     device = next(model.parameters(), torch.empty(0)).device
     was_training, layout = model.training, torch.channels_last
     model.eval()

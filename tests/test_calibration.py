@@ -81,6 +81,9 @@ GOOD, LABELS = torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([0, 1])
         (GOOD.log(), LABELS, "If these are logits"),
         (GOOD * float("nan"), LABELS, "do not sum to 1"),
         (GOOD, LABELS + 1, "outside 0 to 1"),
+        (GOOD.to("meta"), LABELS, "float tensor"),
+        (GOOD.to_sparse(), LABELS, "float tensor"),
+        (GOOD, LABELS.to("meta"), "int64"),
     ],
 )
 @pytest.mark.parametrize("tool", [temperature, coverage_curve, threshold])
@@ -94,8 +97,14 @@ def test_a_share_that_cannot_be_reached_is_an_error():
         threshold(GOOD, torch.tensor([1, 1]))
     with pytest.raises(ValueError, match="share of the answers"):
         threshold(GOOD, LABELS, right=90)
-    with pytest.raises(ValueError, match="above 0"):
-        with_temperature(GOOD, 0)
+    with pytest.raises(ValueError, match="share of the answers"):
+        threshold(GOOD, LABELS, right="0.9")
+    for heat in (0, float("nan"), "2", None):
+        with pytest.raises(ValueError, match="above 0"):
+            with_temperature(GOOD, heat)
+    for probs in (GOOD[0], GOOD.log(), GOOD * float("nan"), None):
+        with pytest.raises(ValueError, match="probabilities"):
+            with_temperature(probs, 2.0)
 
 
 def test_its_examples_are_true():

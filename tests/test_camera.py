@@ -121,6 +121,10 @@ def test_wrong_input_is_named(images, drawings):
         camera.blur((images * 255).to(torch.uint8), 1)
     with pytest.raises(ValueError, match="For one picture"):
         camera.distance(images[0], 2)
+    with pytest.raises(ValueError, match="for other floats"):
+        camera.shake(images.double(), 2)
+    with pytest.raises(ValueError, match="not a ndarray"):
+        camera.rotation(images.numpy(), 2)
     with pytest.raises(ValueError, match="augment='lens'"):
         replace(Recipe.camera(), augment="lens")
 
@@ -133,8 +137,18 @@ def test_a_picture_of_any_shape_can_have_the_fault(name, size):
         result = fault.apply(wide, strength)
         assert result.shape == wide.shape
         assert result.isfinite().all() and result.min() >= 0 and result.max() <= 1
-    if name != "JPEG":  # Pillow is asked picture by picture
-        assert fault.apply(wide[:0], fault.strengths[2]).shape == (0, 3, *size)
+    assert fault.apply(wide[:0], fault.strengths[2]).shape == (0, 3, *size)
+
+
+@pytest.mark.parametrize("strength", ["1", None, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", camera.FAULTS)
+def test_a_strength_that_is_no_number_is_named(images, name, strength):
+    with pytest.raises(ValueError, match=f"strength is a number, not {strength!r}"):
+        camera.FAULTS[name].apply(images, strength)
+
+
+def test_a_hand_that_moved_to_the_left_moved_as_far(images):
+    assert torch.equal(camera.shake(images, -4), camera.shake(images, 4))
 
 
 def test_a_wide_picture_is_blurred_and_turned_as_a_square_one_is():

@@ -497,7 +497,7 @@ def test_a_classroom_mirror_comes_first(root, server, mirrors, monkeypatch):
 def test_a_server_or_a_folder_on_it_is_asked_for_the_archive(root, server, monkeypatch, place):
     asked = f"{place.partition('?')[0].rstrip('/')}/{data.ARCHIVE}"
     monkeypatch.setattr(Handler, asked.strip("/").replace("/", "_"), Handler.good, raising=False)
-    monkeypatch.setenv("CIFAR10_MIRROR", f"http://127.0.0.1:{server.server_port}{place}")
+    monkeypatch.setenv("CIFAR10_MIRROR", f" http://127.0.0.1:{server.server_port}{place} ")  # as pasted
     assert_is_tiny(data.load_cifar10())
     assert server.asked == [asked]
 

@@ -115,8 +115,12 @@ def test_a_second_call_gives_another_drawing():
 def test_a_class_that_does_not_exist_is_named(label):
     with pytest.raises(ValueError, match=f"no class {label!r}.*0 to 9"):
         draw(label, np.random.default_rng(0))
+    assert draw(1.0, np.random.default_rng(0)) == draw(1, np.random.default_rng(0))
 
 
 def test_a_size_without_pixels_is_refused():
     with pytest.raises(ValueError, match="size of 1 or more"):
         draw(0, np.random.default_rng(0), size=0)
+    for size in (1.5, "32", None, 10**9):
+        with pytest.raises(ValueError, match="size of 1 or more"):
+            draw(0, np.random.default_rng(0), size=size)

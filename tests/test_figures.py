@@ -15,6 +15,9 @@ PICTURES = torch.zeros(3, 3, 32, 32, dtype=torch.uint8)
 ROW = {"epoch": 1, "train_loss": 2.0, "train_accuracy": 0.1, "test_accuracy": 0.2, "seconds": 1.0}
 
 
+BROKEN = Evaluation(torch.full((2, 3), float("nan")), torch.tensor([0, 1]))
+
+
 @pytest.fixture
 def shown(monkeypatch):
     texts = []
@@ -32,6 +35,7 @@ def shown(monkeypatch):
         (lambda: figures.mistakes(NONE, PICTURES[:0], CLASSES), "there is no wrong answer"),
         (lambda: figures.images(PICTURES[:0], [], alt="none"), "there is no picture"),
         (lambda: figures.reliability(NONE), "there is no answer"),
+        (lambda: figures.reliability(BROKEN), "the network answers with NaN; its weights are broken"),
         (lambda: figures.class_counts({}, CLASSES), "there are no labels"),
         (lambda: figures.waterfall([], alt="none"), "there are no steps"),
         (lambda: figures.fault_curves({}, alt="none"), "there are no curves"),

@@ -91,6 +91,14 @@ def test_a_tall_matrix_takes_longer_steps():
     assert torch.linalg.svdvals(tall.detach()).median() == pytest.approx(2, rel=0.35)  # √(16/4)
 
 
+@pytest.mark.parametrize("given", [{"maximize": True}, {"momentum": 0.9, "dampening": 0.5}])
+def test_what_an_orthogonal_group_does_not_do_is_refused(given):
+    weight = torch.nn.Parameter(torch.zeros(4, 4))
+    Muon([{"params": [weight]}], lr=1.0, **given)
+    with pytest.raises(ValueError, match="no maximize and no dampening"):
+        Muon([{"params": [weight], "orthogonal": True}], lr=1.0, **given)
+
+
 def test_it_goes_on_where_a_saved_state_was():
     def made():
         torch.manual_seed(1)

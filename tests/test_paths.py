@@ -364,6 +364,52 @@ def test_leftovers_below_a_folder_are_removed_and_nothing_else(tmp_path):
     assert sorted(files) == [f"{paths.PARTIAL}mine.txt", "runs/one/run.pth"]
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "inside/..", "{tmp}", "{tmp}/link"])
+def test_the_folder_that_one_works_in_is_never_replaced(tmp_path, monkeypatch, name):
+    (tmp_path / "here" / "inside").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    write_file(tmp_path / "here" / "mine", "mine")
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(FileExistsError, match="works in that folder"):
+        write_folder(Path(name.format(tmp=tmp_path)), "new")
+    assert (tmp_path / "here" / "mine").exists()
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path, monkeypatch):
+    waited_for = []
+    monkeypatch.setattr(paths, "_to_disk", waited_for.append)
+    with paths.replacing_folder(tmp_path / "box") as fresh:
+        fresh.mkdir()
+        os.mkfifo(fresh / "pipe")
+        write_file(fresh / "file", "text")
+        waited_for.clear()
+    assert {Path(path).name for path in waited_for} >= {"file", "box"}
+    assert "pipe" not in {Path(path).name for path in waited_for}
+
+
+def test_what_the_first_versions_left_is_removed_a_day_later(tmp_path):
+    for name in (
+        ".cifar-10-download-x7",
+        ".new-a.mlpackage",
+        ".old-a.mlpackage",
+        ".old-b.mlpackage",
+        "a.mlpackage",
+    ):
+        write_folder(tmp_path / name, name)
+    mine = [".alexnet.pth", ".old-letters", ".new-b", ".a.partial.txt", "c.12.partial.pth"]
+    for name in (".alexnet.4711.partial.pth", ".alexnet.4711.partial", *mine):
+        write_file(tmp_path / name, name)
+    everything = set(os.listdir(tmp_path))
+    paths.remove_leftovers(tmp_path)
+    assert set(os.listdir(tmp_path)) == everything  # its writer may be at work
+    for name in everything:
+        os.utime(tmp_path / name, (0, 0))
+    paths.remove_leftovers(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([*mine, "a.mlpackage", "b.mlpackage"])
+    assert read(tmp_path / "a.mlpackage") == {"a.mlpackage"}
+    assert read(tmp_path / "b.mlpackage") == {".old-b.mlpackage"}
+
+
 def test_a_link_to_a_folder_gives_way_and_what_it_points_to_stays(tmp_path):
     write_folder(tmp_path / "elsewhere", "theirs")
     (tmp_path / "box").symlink_to(tmp_path / "elsewhere")

@@ -279,6 +279,16 @@ def test_an_unknown_way_is_named():
         photos.shrink(halves(), "zoom")
     with pytest.raises(ValueError, match=r"'lanczos' is not known. Use one of 'antialiased'"):
         photos.shrink(halves(), "squash", "lanczos")
+    for picture in (halves().convert("RGBA"), halves().convert("L"), "cat.jpg", None):
+        with pytest.raises(ValueError, match="a PIL picture in mode RGB is needed"):
+            photos.shrink(picture)
+    for size in (0, 1.5, "32"):
+        with pytest.raises(ValueError, match=r"size=.* must be a whole number"):
+            photos.shrink(halves(), size=size)
+
+
+def test_a_tall_picture_becomes_a_square():
+    assert photos.to_32(torch.zeros(2, 3, 64, 32, dtype=torch.uint8)).shape == (2, 3, 32, 32)
 
 
 # -- a folder ----------------------------------------------------------------------------------------
@@ -435,6 +445,11 @@ def test_wilsons_interval():
     assert intervals.share(answers(10, 0)).high == pytest.approx(1.0)
     with pytest.raises(ValueError, match="at least one picture"):
         intervals.share(answers(0, 0))
+    for wrong in (torch.tensor([2, 3]), torch.tensor([float("nan")]), torch.ones(2, 2), torch.tensor(True)):
+        with pytest.raises(ValueError, match="True"):
+            intervals.share(wrong)
+    assert intervals.share([True, False]) == intervals.share(answers(1, 1))
+    intervals.show({})
 
 
 def test_wilsons_interval_holds_the_truth_95_times_in_100():

@@ -8,6 +8,7 @@ import time
 import nbformat
 import psutil
 import pytest
+import torch
 
 from helpers import chapter, paths, run
 
@@ -118,6 +119,9 @@ def test_recording_adds_up_and_needs_a_beginning(monkeypatch):
         chapter.begin("07")
     chapter.begin("00_start_here", "torch")
     chapter.record(a=1)
+    for wrong in (torch.tensor(1.0), paths.ROOT, float("nan")):
+        with pytest.raises(ValueError, match="keeps numbers"):
+            chapter.record(wrong=wrong)
     chapter.record(b=2)
     assert chapter.results() == {"00_start_here": {"mode": "quick", "a": 1, "b": 2}}
 

@@ -15,6 +15,7 @@ from helpers import figures, training
 from helpers.data import CIFAR10
 from helpers.training import (
     RECIPES,
+    ROW,
     Batches,
     Evaluation,
     History,
@@ -163,6 +164,8 @@ def test_out_of_memory_names_the_batch_size(drawings):
         ({"train_labels": torch.zeros(1000)}, "torch.float32"),
         ({"train_labels": [0] * 1000}, r"train_labels is a list, not a torch.Tensor"),
         ({"test_images": np.zeros((500, 3, 32, 32), np.uint8)}, "test_images is a ndarray"),
+        ({"train_images": torch.zeros(9, 3, 32, 32, dtype=torch.uint8, device="meta")}, "on the meta device"),
+        ({"test_labels": torch.zeros(500, dtype=torch.int64).to_sparse()}, "sparse"),
     ],
 )
 def test_data_of_the_wrong_kind_is_named_before_any_training(drawings, change, message):
@@ -195,6 +198,8 @@ def test_a_batch_larger_than_the_data_is_refused(drawings):
         ({"flip": "no"}, "flip must be True or False"),
         ({"muon": 1}, "muon must be True or False"),
         ({"name": None}, "name must be a text"),
+        ({"name": "a\x1b[2Jb"}, "on one line, without control characters"),
+        ({"learning_rate": 1e308}, "learning_rate must be a number, at most 1e.30"),
         ({"augment": "lens"}, "augment must be '' or 'camera'"),
     ],
 )
@@ -328,6 +333,9 @@ class Answers(nn.Module):
         (lambda: Answers(lambda logits: logits[0]), r"gives \(10,\)"),
         (lambda: Answers().requires_grad_(False), "No weight of this Answers can be trained"),
         (lambda: nn.Flatten(), "No weight of this Flatten can be trained"),
+        (lambda: Answers().state_dict(), "A network .* is needed, and this is a state_dict"),
+        (lambda: (Answers(), {}), "a tuple that holds one"),
+        (lambda: "alexnet.pth", "the name of a file"),
         (lambda: Answers().double(), "does not take 32×32.*float32, pixels from 0 to 1"),
         (lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(1800, 10)), "does not take 32×32"),
         (lambda: Answers(lambda logits: logits.unknown), "does not take 32×32"),
@@ -345,10 +353,26 @@ def test_a_model_of_one_layer_can_be_trained(drawings):
         evaluate(Answers(lambda logits: [logits]), drawings.test_images, drawings.test_labels)
     with pytest.raises(ValueError, match="runs from 0 to 9; with 3 classes"):
         evaluate(Answers(outputs=3), drawings.test_images, drawings.test_labels)
+    with pytest.raises(ValueError, match="this is the class Answers"):
+        evaluate(Answers, drawings.test_images, drawings.test_labels)
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"batch_size": 1.5}, {"precision": torch.int8}])
+def test_a_batch_or_a_precision_that_cannot_be_is_named(drawings, wrong):
+    with pytest.raises(ValueError, match=r"=.* must be "):
+        evaluate(Answers(), drawings.test_images, drawings.test_labels, **wrong)
+
+
+@pytest.mark.parametrize("name", ["data", "recipe", "resume"])
+@pytest.mark.parametrize("wrong", ["quick", {}, Recipe.quick])
+def test_an_argument_of_another_kind_is_named(drawings, name, wrong):
+    given = {"data": drawings, "recipe": TINY, "resume": None} | {name: wrong}
+    with pytest.raises(ValueError, match=f"{name} is .* Pass "):
+        fit(TINY.model(), progress=False, **given)
 
 
 def test_a_device_that_is_not_there_is_named(drawings):
-    for device in ("banana", "cuda:99"):
+    for device in ("banana", "cuda:99", "meta", "privateuseone"):
         with pytest.raises(ValueError, match=f"device='{device}' cannot be used here"):
             fit(TINY.model(), drawings, TINY, device=device)
 
@@ -560,6 +584,35 @@ def test_a_history_can_be_saved_and_read(drawings, tmp_path):
     assert again.recipe == TINY
     assert repr(again) == repr(history)
     assert "finished after 2 epochs" in repr(again)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"finished": "no"},
+        {"finished": False},
+        {"rows": []},
+        {"steps": -1},
+        {"steps": 3.5},
+        {"device": {"name": "cpu"}},
+        {"device": "\x1b[2J"},
+        {"rows": [1, True]},
+        {"rows": [1, float("nan")]},
+        {"rows": [1, 10**400]},
+        {"rows": [1, "2"]},
+    ],
+)
+def test_a_history_that_says_what_cannot_be_is_no_history(tmp_path, change):
+    rows = [dict.fromkeys(ROW, 1), dict.fromkeys(ROW, 1.0)]
+    history = History(TINY, "CPU", rows, 20, finished=True)
+    history.save(tmp_path / "history.json")
+    assert History.load(tmp_path / "history.json") == history
+    kept = json.loads((tmp_path / "history.json").read_text())
+    if change.get("rows"):
+        change = {"rows": [rows[0] | {"seconds": value} for value in change["rows"]]}
+    (tmp_path / "history.json").write_text(json.dumps(kept | change))
+    with pytest.raises(ValueError, match="is damaged, or no history"):
+        History.load(tmp_path / "history.json")
 
 
 @pytest.mark.skipif(not HAS_MALLINFO, reason="a setting of glibc, asked with its mallinfo2")
