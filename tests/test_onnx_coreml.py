@@ -392,6 +392,14 @@ def test_an_input_named_like_a_classifiers_output_is_refused(name):
 
 
 @both
+@pytest.mark.parametrize("name", ["classLabel", "classLabelProbs", "classLabel_probs"])
+def test_a_tensor_inside_may_be_named_like_a_classifiers_output(name, target):
+    proto = graph([("Relu", ["x"], [name], {}), ("Softmax", [name], ["y"], {})], *PAIR)
+    options = {"mode": "classifier", "minimum_ios_deployment_target": target}
+    assert convert(proto, class_labels=["a", "b", "c"], **options)
+
+
+@both
 def test_labels_are_put_in_order_or_refused(tmp_path, target):
     proto = graph([("Softmax", ["x"], ["y"], {})], *PAIR)
     options = {"mode": "classifier", "minimum_ios_deployment_target": target}
@@ -726,6 +734,13 @@ OPERATORS = {
         {"mode": "nearest"},
         [1, 1, 5, 6],
         [1, 1, 3, 2],
+    ),
+    "Resize to a size that its scale misses": (  # 7 times 11/7 in 32 bits is a little less than 11
+        "Resize",
+        ["", "", np.array([1, 1, 11, 5])],
+        {"mode": "cubic"},
+        [1, 1, 7, 9],
+        [1, 1, 11, 5],
     ),
     "Resize by cubes": (
         "Resize",

@@ -219,7 +219,7 @@ def test_weights_in_a_file_that_is_missing_are_named(model, drawings, tmp_path):
     images, labels = drawings.test_images[:3], drawings.test_labels[:3]
     run_onnx(path, images, labels)
     (tmp_path / "a.onnx.data").unlink()
-    with pytest.raises(FileNotFoundError, match=r"keeps its weights in a\.onnx\.data, which is missing"):
+    with pytest.raises(FileNotFoundError, match=r"keeps its weights in 'a\.onnx\.data', which is missing"):
         run_onnx(path, images, labels)
 
 
@@ -228,8 +228,9 @@ def test_weights_in_a_file_that_is_missing_are_named(model, drawings, tmp_path):
     [
         (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
         (b"<!DOCTYPE html>", "a web page"),
-        (b"PK\x03\x04", "no ONNX file, or is damaged"),
-        (b"", "cannot be run by ONNX Runtime"),
+        (b"PK\x03\x04", "a ZIP archive that cannot be opened"),
+        (b"\xff no ONNX", "no ONNX file, or is damaged"),
+        (b"", "it is empty"),
         (None, "a folder, not a file"),
     ],
 )

@@ -158,8 +158,8 @@ def cause(error: ValueError) -> str:
     from helpers.coreml_runtime import archive
 
     text = str(error)
-    for advice in ("CONVERT_AGAIN", "ON_A_MAC", "UNFIT"):
-        text = text.replace(getattr(archive, advice, "") or "\0", "")
+    for advice in (archive.CONVERT_AGAIN, archive.ON_A_MAC, archive.UNFIT):
+        text = text.replace(advice, "")
     return f"{text.rstrip('. ')}."
 
 
