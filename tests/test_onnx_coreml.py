@@ -791,6 +791,20 @@ def test_an_operator_is_right(name, monkeypatch):
         convert(proto, minimum_ios_deployment_target="15")
 
 
+@pytest.mark.parametrize(("kind", "opset"), [("Upsample", 9), ("Resize", 10)])
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@both
+def test_the_first_ways_to_resize_convert(kind, opset, mode, target):
+    proto = graph(
+        [(kind, ["x", "c"], ["y"], {"mode": mode})],
+        {"x": [1, 2, 3, 4]},
+        {"y": [1, 2, 6, 12]},
+        {"c": np.float32([1, 1, 2, 3])},
+        opset=opset,
+    )
+    assert convert(proto, minimum_ios_deployment_target=target)
+
+
 @pytest.mark.parametrize(
     ("kind", "inputs", "options"),
     [
