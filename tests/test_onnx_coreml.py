@@ -505,6 +505,19 @@ def test_the_limit_grows_with_the_values_but_not_for_probabilities():
     assert compare([1000, 0], [1000, 0.01], 1e-4, probabilities=True).too_large
 
 
+@pytest.mark.parametrize("axis", [1, 2])
+def test_large_boxes_do_not_excuse_wrong_scores(axis):
+    """A detector gives both in one array: 0 to 640 pixels, and 0 to 1."""
+    from helpers.coreml import agreement
+
+    head = np.stack([np.linspace(0, 640, 100), np.linspace(0, 1, 100)], axis - 1)[None]
+    for row, too_large in ((0, False), (1, True)):
+        wrong = head.copy()
+        np.moveaxis(wrong, axis, 0)[row] += 0.05
+        off = agreement.compare(head, wrong, 0.02, among=[head, head])
+        assert off.too_large is too_large
+
+
 def test_the_proof_compares_shapes_and_kinds_of_numbers(monkeypatch):
     from helpers.coreml import agreement
 
