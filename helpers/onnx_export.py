@@ -144,7 +144,9 @@ def _check_answers(model: nn.Module, batch: int, classes: int) -> None:
             f"{_reason(error)}. Give a network for such pictures, in float32 (model.float())."
         ) from error
     for part in parts:
-        check_logits(exportable.check_behaviour(model, part), classes)
+        answer = exportable.check_behaviour(model, part)
+        check_logits(answer, classes)
+        exportable.check_logits_only(answer)
 
 
 def run_onnx(path, images, labels, batch_size: int = 1000) -> Evaluation:

@@ -131,7 +131,16 @@ def linear(*more):
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10), *more).eval()
 
 
+class Expit(torch.nn.Module):
+    def forward(self, images):
+        return torch.special.expit(images.flatten(1))[:, :10]
+
+
+SIGMOID = "already returns probabilities.*without its sigmoid"
 NETWORKS = {
+    "a sigmoid": (linear(torch.nn.Sigmoid()), SIGMOID),
+    "a hard sigmoid": (linear(torch.nn.Hardsigmoid()), SIGMOID),
+    "a sigmoid of another name": (Expit().eval(), SIGMOID),
     "probabilities": (linear(torch.nn.Softmax(1)), "already returns probabilities.*without its softmax"),
     "a state_dict": (linear().state_dict(), r"a state_dict.*load_weights"),
     "a class": (AlexNet, "the class AlexNet"),
