@@ -7,10 +7,15 @@ from torch.utils.module_tracker import ModuleTracker
 
 from helpers.model import check_network
 
-SQUASH = {"softmax": "softmax", "softmin": "softmax", "gumbel_softmax": "softmax", "sigmoid": "sigmoid"}
+SQUASH = {
+    "softmax": ("softmax", "special_softmax", "softmin", "gumbel_softmax"),
+    "sigmoid": ("sigmoid", "sigmoid_", "special_expit", "hardsigmoid"),
+}
+SQUASH = {name: kind for kind, names in SQUASH.items() for name in names}
 """Functions whose results are probabilities, and what they are called."""
 
 MOVES = ("flatten", "reshape", "view", "squeeze", "unsqueeze", "permute", "transpose", "contiguous", "clone")
+MOVES = (*MOVES, "__getitem__", "to", "float")
 """Functions whose results have the values of their first argument."""
 
 
@@ -60,6 +65,23 @@ def check_behaviour(model, images) -> torch.Tensor:
 def made_by(tensor) -> str | None:
     """ "softmax" or "sigmoid" if one of them made what ``check_behaviour`` returned, else None."""
     return getattr(tensor, "_squashed_by", None)
+
+
+def check_logits_only(answer) -> None:
+    """Refuse probabilities of a softmax or a sigmoid, where a softmax is going to be added.
+
+    Args:
+        answer: what ``check_behaviour`` returned.
+
+    Raises:
+        ValueError: with the cure.
+    """
+    kind = made_by(answer)
+    if kind:
+        raise ValueError(
+            f"The network already returns probabilities (of a {kind}), and a softmax would be taken of them once more. "
+            f"Give the network without its {kind}."
+        )
 
 
 class _Watch(TorchFunctionMode):

@@ -15,6 +15,7 @@ from torch import nn
 from helpers import exportable, paths, torch_files
 from helpers.labels import in_order
 from helpers.model import check_logits, device_of
+from helpers.onnx_coreml import files
 from helpers.quiet import quiet
 from helpers.training import Evaluation, check_split
 
@@ -143,7 +144,9 @@ def _check_answers(model: nn.Module, batch: int, classes: int) -> None:
             f"{_reason(error)}. Give a network for such pictures, in float32 (model.float())."
         ) from error
     for part in parts:
-        check_logits(exportable.check_behaviour(model, part), classes)
+        answer = exportable.check_behaviour(model, part)
+        check_logits(answer, classes)
+        exportable.check_logits_only(answer)
 
 
 def run_onnx(path, images, labels, batch_size: int = 1000) -> Evaluation:
@@ -200,7 +203,7 @@ def _session(path):
     import onnxruntime
 
     torch_files.check_file(path, "Export the model first.")
-    _check_weights(Path(path))
+    files.without_weights(Path(path))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is in the exception
     try:
@@ -209,35 +212,6 @@ def _session(path):
         raise ValueError(
             f"{paths.shorten(path)} cannot be run by ONNX Runtime: {_reason(error)}. Export it again."
         ) from error
-
-
-def _check_weights(path: Path) -> None:
-    """Look whether it is an ONNX file, and whether the files that hold its weights are there.
-
-    Raises:
-        FileNotFoundError, ValueError: as ``run_onnx``.
-    """
-    with open(path, "rb") as file:
-        start = file.read(512)
-    kind = torch_files.what_it_is(start, path.suffix.lower())
-    if kind and "ONNX" not in kind:
-        raise ValueError(f"{paths.shorten(path)} is {kind}")
-    try:
-        graph = onnx.load(str(path), load_external_data=False).graph
-    except Exception as error:  # protobuf raises several kinds
-        raise ValueError(f"{paths.shorten(path)} is no ONNX file, or is damaged. Export it again.") from error
-    places = [
-        entry.value
-        for tensor in graph.initializer
-        for entry in tensor.external_data
-        if entry.key == "location"
-    ]
-    missing = next((place for place in places if not (path.parent / place).is_file()), None)
-    if missing:
-        raise FileNotFoundError(
-            f"{paths.shorten(path)} keeps its weights in {torch_files.printable(missing)}, which is missing. Copy both files, or "
-            "export with external_data=False."
-        )
 
 
 def _fixed_batch(session, path) -> int | None:

@@ -392,6 +392,14 @@ def test_an_input_named_like_a_classifiers_output_is_refused(name):
 
 
 @both
+@pytest.mark.parametrize("name", ["classLabel", "classLabelProbs", "classLabel_probs"])
+def test_a_tensor_inside_may_be_named_like_a_classifiers_output(name, target):
+    proto = graph([("Relu", ["x"], [name], {}), ("Softmax", [name], ["y"], {})], *PAIR)
+    options = {"mode": "classifier", "minimum_ios_deployment_target": target}
+    assert convert(proto, class_labels=["a", "b", "c"], **options)
+
+
+@both
 def test_labels_are_put_in_order_or_refused(tmp_path, target):
     proto = graph([("Softmax", ["x"], ["y"], {})], *PAIR)
     options = {"mode": "classifier", "minimum_ios_deployment_target": target}
@@ -495,6 +503,19 @@ def test_the_limit_grows_with_the_values_but_not_for_probabilities():
 
     assert not compare([1000, 0], [1000, 0.01], 1e-4).too_large
     assert compare([1000, 0], [1000, 0.01], 1e-4, probabilities=True).too_large
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_large_boxes_do_not_excuse_wrong_scores(axis):
+    """A detector gives both in one array: 0 to 640 pixels, and 0 to 1."""
+    from helpers.coreml import agreement
+
+    head = np.stack([np.linspace(0, 640, 100), np.linspace(0, 1, 100)], axis - 1)[None]
+    for row, too_large in ((0, False), (1, True)):
+        wrong = head.copy()
+        np.moveaxis(wrong, axis, 0)[row] += 0.05
+        off = agreement.compare(head, wrong, 0.02, among=[head, head])
+        assert off.too_large is too_large
 
 
 def test_the_proof_compares_shapes_and_kinds_of_numbers(monkeypatch):
@@ -727,6 +748,13 @@ OPERATORS = {
         [1, 1, 5, 6],
         [1, 1, 3, 2],
     ),
+    "Resize to a size that its scale misses": (  # 7 times 11/7 in 32 bits is a little less than 11
+        "Resize",
+        ["", "", np.array([1, 1, 11, 5])],
+        {"mode": "cubic"},
+        [1, 1, 7, 9],
+        [1, 1, 11, 5],
+    ),
     "Resize by cubes": (
         "Resize",
         ["", np.float32([1, 1, 2, 1.5])],
@@ -774,6 +802,20 @@ def test_an_operator_is_right(name, monkeypatch):
     monkeypatch.delitem(lowerings.LOWERINGS, OPERATORS[name][0])
     with pytest.raises(ValueError):
         convert(proto, minimum_ios_deployment_target="15")
+
+
+@pytest.mark.parametrize(("kind", "opset"), [("Upsample", 9), ("Resize", 10)])
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@both
+def test_the_first_ways_to_resize_convert(kind, opset, mode, target):
+    proto = graph(
+        [(kind, ["x", "c"], ["y"], {"mode": mode})],
+        {"x": [1, 2, 3, 4]},
+        {"y": [1, 2, 6, 12]},
+        {"c": np.float32([1, 1, 2, 3])},
+        opset=opset,
+    )
+    assert convert(proto, minimum_ios_deployment_target=target)
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,16 @@ def linear(*more):
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10), *more).eval()
 
 
+class Expit(torch.nn.Module):
+    def forward(self, images):
+        return torch.special.expit(images.flatten(1))[:, :10]
+
+
+SIGMOID = "already returns probabilities.*without its sigmoid"
 NETWORKS = {
+    "a sigmoid": (linear(torch.nn.Sigmoid()), SIGMOID),
+    "a hard sigmoid": (linear(torch.nn.Hardsigmoid()), SIGMOID),
+    "a sigmoid of another name": (Expit().eval(), SIGMOID),
     "probabilities": (linear(torch.nn.Softmax(1)), "already returns probabilities.*without its softmax"),
     "a state_dict": (linear().state_dict(), r"a state_dict.*load_weights"),
     "a class": (AlexNet, "the class AlexNet"),
@@ -219,7 +228,7 @@ def test_weights_in_a_file_that_is_missing_are_named(model, drawings, tmp_path):
     images, labels = drawings.test_images[:3], drawings.test_labels[:3]
     run_onnx(path, images, labels)
     (tmp_path / "a.onnx.data").unlink()
-    with pytest.raises(FileNotFoundError, match=r"keeps its weights in a\.onnx\.data, which is missing"):
+    with pytest.raises(FileNotFoundError, match=r"keeps its weights in 'a\.onnx\.data', which is missing"):
         run_onnx(path, images, labels)
 
 
@@ -228,8 +237,9 @@ def test_weights_in_a_file_that_is_missing_are_named(model, drawings, tmp_path):
     [
         (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
         (b"<!DOCTYPE html>", "a web page"),
-        (b"PK\x03\x04", "no ONNX file, or is damaged"),
-        (b"", "cannot be run by ONNX Runtime"),
+        (b"PK\x03\x04", "a ZIP archive that cannot be opened"),
+        (b"\xff no ONNX", "no ONNX file, or is damaged"),
+        (b"", "it is empty"),
         (None, "a folder, not a file"),
     ],
 )

@@ -60,7 +60,6 @@ def compare(expected, found, limit: float, probabilities: bool = False, among=No
         among: what is expected of this output for all examples, when there are several.
     """
     wanted, shape = np.shape(expected), np.shape(found)
-    limit = allowed(expected, limit, probabilities, among)
     if shape not in (wanted, wanted or (1,)):
         texts = ["×".join(map(str, sizes)) or "that of one number" for sizes in (shape, wanted)]
         return Difference(
@@ -70,6 +69,7 @@ def compare(expected, found, limit: float, probabilities: bool = False, among=No
         return Difference(
             math.inf, limit, 0, math.nan, math.nan, "its numbers are whole ones instead of floats"
         )
+    limits = np.broadcast_to(allowed(expected, limit, probabilities, among), wanted).ravel()
     expected, found = (np.asarray(values, np.float64).ravel() for values in (expected, found))
     if not expected.size:
         return Difference(0.0, limit, 0, 0.0, 0.0)
@@ -77,26 +77,47 @@ def compare(expected, found, limit: float, probabilities: bool = False, among=No
     with np.errstate(invalid="ignore"):
         distance = np.where(same, 0.0, np.abs(expected - found))
     distance[np.isnan(distance)] = math.inf
-    where = int(distance.argmax())
-    return Difference(float(distance[where]), limit, where, float(expected[where]), float(found[where]))
+    where = int((distance - limits).argmax())
+    here = [float(values[where]) for values in (distance, limits, expected, found)]
+    return Difference(here[0], here[1], where, *here[2:])
 
 
-def allowed(expected, limit: float, probabilities: bool = False, among=None) -> float:
-    """How far an output may be off.
+def allowed(expected, limit: float, probabilities: bool = False, among=None):
+    """How far each value of an output may be off: one number, or an array of the output's shape.
 
     Args:
         expected: what is expected of it for one example.
         limit: of ``LIMITS``. For values that are not probabilities it grows with the largest one.
-        among: what is expected of it for all examples. In float32 the limit is also at most a hundredth
+        among: what is expected of it for all examples. A channel of smaller values has a limit of its own
+            then: a detector's boxes do not excuse its scores. In float32 the limit is also at most a hundredth
             of how far they are apart: where a network says nearly the same of all pictures, a wrong one
             does, too, and the last digits decide.
     """
     if np.asarray(expected).dtype == np.float16:
         limit = max(limit, 1e-3)  # its own last bit; a neural network keeps more of them
-    top = limit if probabilities else limit * max(1.0, _largest(expected))
+    top = limit if probabilities else limit * np.maximum(1.0, _around(expected, among))
     if limit > LIMITS["float32"] or among is None or len(among) < 2:
         return top
-    return min(top, max(spread(among) / 100, max(map(_largest, among)) * 1e-6, 1e-7))
+    return np.minimum(top, max(spread(among) / 100, max(map(_largest, among)) * 1e-6, 1e-7))
+
+
+FEW = 32
+"""Fewer numbers than this are no channel: their size does not say what they were computed from."""
+
+
+def _around(expected, among):
+    """The largest value of an output, or of the smallest row, column or channel that each value lies in."""
+    shape = np.shape(expected)
+    around = np.full(shape, _largest(expected))
+    if among is None or not around.size:
+        return around
+    values = np.abs(np.stack([np.asarray(answer, np.float64) for answer in among]))
+    values[~np.isfinite(values)] = 0
+    for axis, size in enumerate(shape, 1):
+        if around.size >= FEW * size:
+            others = tuple(other for other in range(values.ndim) if other != axis)
+            around = np.minimum(around, values.max(axis=others, keepdims=True)[0])
+    return around
 
 
 def spread(answers) -> float:
@@ -158,8 +179,8 @@ def cause(error: ValueError) -> str:
     from helpers.coreml_runtime import archive
 
     text = str(error)
-    for advice in ("CONVERT_AGAIN", "ON_A_MAC", "UNFIT"):
-        text = text.replace(getattr(archive, advice, "") or "\0", "")
+    for advice in (archive.CONVERT_AGAIN, archive.ON_A_MAC, archive.UNFIT):
+        text = text.replace(advice, "")
     return f"{text.rstrip('. ')}."
 
 

@@ -168,18 +168,7 @@ def _use_core_ml_names(proto) -> dict[str, str]:
             old, new = value.name, graph.free_name(proto, wanted)
             graph.rename(proto, old, new)
             renamed[old] = new
-    _free_inner_names(proto)
     return renamed
-
-
-def _free_inner_names(proto) -> None:
-    """Core ML Tools makes "a_b" of every "a.b": no tensor inside may become what an input or output is called."""
-    border = {value.name for value in (*graph.inputs(proto), *proto.graph.output)}
-    border |= {coreml.LABEL, coreml.PROBABILITIES, f"{coreml.LABEL}_probs"}
-    outside = {value.name for value in (*graph.inputs(proto), *proto.graph.output)}
-    for name in sorted(graph.names(proto) - outside - {""}):
-        if coreml.identifier(name) in border:
-            graph.rename(proto, name, graph.free_name(proto, f"inner_{coreml.identifier(name)}"))
 
 
 # Inputs, operators
@@ -318,7 +307,8 @@ def _classifier(job: Job, class_labels, label_name) -> None:
             "model with one output for the classes."
         )
     others = {v.name for v in (*graph.inputs(proto), *proto.graph.output)} - {fitting[0].name}
-    for own in {coreml.LABEL, coreml.PROBABILITIES, f"{coreml.LABEL}_probs"} & others:
+    own_names = {coreml.LABEL, coreml.PROBABILITIES, f"{coreml.LABEL}_probs"}
+    for own in own_names & others:
         raise ValueError(
             f"The model has an input or output {own!r}, which is what Core ML calls a classifier's own outputs. Export it "
             "with another name (input_names, output_names)."
@@ -329,6 +319,8 @@ def _classifier(job: Job, class_labels, label_name) -> None:
     job.probabilities = old if old == "probabilities" else graph.free_name(proto, "probabilities")
     if old != job.probabilities:
         graph.rename(proto, old, job.probabilities)
+    for own in own_names & graph.names(proto):  # a tensor inside would be a second one of that name
+        graph.rename(proto, own, graph.free_name(proto, f"inner_{own}"))
 
 
 def _check_label_name(name, proto) -> None:

@@ -6,20 +6,13 @@ from pathlib import Path
 import onnx
 from onnx import external_data_helper
 
-from helpers import paths
+from helpers import paths, torch_files
 
 _BEGINNINGS = (
-    (b"version https://git-lfs", 0, "a Git LFS pointer, not the file itself. Fetch it with: git lfs pull"),
-    (b"\x89HDF", 0, "a file of Keras (HDF5). Export the model to ONNX"),
-    (
-        b"\x80",
-        0,
-        "a Python pickle: weights or a model of PyTorch. Load it with helpers.checkpoints and export it",
-    ),
-    (b"TFL3", 4, "a model of TensorFlow Lite. Export the model to ONNX"),
-    (b"ORTM", 4, "a model in ONNX Runtime's own format (.ort). Give the .onnx file that it was made from"),
-    (b"\x1f\x8b", 0, "compressed with gzip. Unpack it first"),
-)
+    (b"\x80", 0, "a Python pickle: weights or a model of PyTorch. Load it with helpers.checkpoints and export it."),
+    (b"ORTM", 4, "a model in ONNX Runtime's own format (.ort). Give the .onnx file that it was made from."),
+)  # fmt: skip
+"""What ``torch_files.what_it_is`` does not name."""
 
 
 def read(path: Path) -> onnx.ModelProto:
@@ -33,14 +26,7 @@ def read(path: Path) -> onnx.ModelProto:
         raise FileNotFoundError(
             f"There is no {paths.shorten(path)}. Run notebook 03, which exports it, first."
         )
-    kind = _foreign(path)
-    if kind:
-        raise ValueError(f"{paths.shorten(path)} is no ONNX file: it is {kind}.")
-    try:
-        proto = onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # protobuf's DecodeError has no common base with the others
-        raise ValueError(f"{paths.shorten(path)} is no ONNX file, or is damaged. Export it again.") from error
-    check_weights(proto, path.parent, paths.shorten(path))
+    proto = without_weights(path)
     try:
         external_data_helper.load_external_data_for_model(proto, str(path.parent))
     except Exception as error:  # a ValidationError, or what reading gave
@@ -48,6 +34,23 @@ def read(path: Path) -> onnx.ModelProto:
             f"{paths.shorten(path)}: its weights in a second file cannot be read ({error}). Copy both files again, or "
             "export with external_data=False."
         ) from error
+    return proto
+
+
+def without_weights(path: Path) -> onnx.ModelProto:
+    """The model in a file that exists; weights in a second file are there, and are not read.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``read``.
+    """
+    kind = _foreign(path)
+    if kind:
+        raise ValueError(f"{paths.shorten(path)} is no ONNX file: it is {kind}")
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except Exception as error:  # protobuf's DecodeError has no common base with the others
+        raise ValueError(f"{paths.shorten(path)} is no ONNX file, or is damaged. Export it again.") from error
+    check_weights(proto, path.parent, paths.shorten(path))
     return proto
 
 
@@ -78,20 +81,20 @@ def check_weights(proto, folder: Path | None, name: str) -> None:
             )
 
 
-def _foreign(path: Path) -> str:
-    """What a file is instead, and what to do; empty when its first bytes do not say."""
+def _foreign(path: Path) -> str | None:
+    """What a file is instead, and what to do; None when its first bytes do not say."""
     if not path.is_file():  # a pipe would wait forever
-        return "a folder. Give the .onnx file in it" if path.is_dir() else "a pipe or a device"
+        return "a folder. Give the .onnx file in it." if path.is_dir() else "a pipe or a device."
     with path.open("rb") as stream:
         begin = stream.read(512)
     if not begin:
-        return "empty. Copy or export it again"
-    for signature, place, what in _BEGINNINGS:
-        if begin[place:].startswith(signature):
-            return what
-    if begin.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "a web page. Download the file itself (on GitHub: “Download raw file”)"
-    return _archive(path) if begin.startswith(b"PK\x03\x04") else ""
+        return "empty. Copy or export it again."
+    if begin.startswith(b"PK\x03\x04"):
+        return _archive(path)
+    kind = torch_files.what_it_is(begin, path.suffix.lower())
+    if kind and "ONNX" not in kind:
+        return kind
+    return next((what for sign, place, what in _BEGINNINGS if begin[place:].startswith(sign)), None)
 
 
 def _archive(path: Path) -> str:
@@ -100,13 +103,15 @@ def _archive(path: Path) -> str:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return "a ZIP archive that cannot be opened. Copy or download it again"
+        return "a ZIP archive that cannot be opened. Copy or download it again."
     if any("/code/" in name or name.endswith("/constants.pkl") for name in names):
-        return "TorchScript (torch.jit.load opens it). Export the network itself, notebook 03"
+        return "TorchScript (torch.jit.load opens it). Export the network itself, notebook 03."
     if any(name.endswith("archive_format") for name in names):
         return (
-            "a program of torch.export (torch.export.load opens it). Export the network to ONNX, notebook 03"
+            "a program of torch.export (torch.export.load opens it). Export the network to ONNX, notebook 03."
         )
     if any(name.endswith("data.pkl") for name in names):
-        return "a checkpoint of PyTorch. Load it with helpers.checkpoints and export the network, notebook 03"
-    return "a ZIP archive. Unpack it first"
+        return (
+            "a checkpoint of PyTorch. Load it with helpers.checkpoints and export the network, notebook 03."
+        )
+    return "a ZIP archive. Unpack it first."

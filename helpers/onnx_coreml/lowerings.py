@@ -10,6 +10,7 @@ The ONNX operators are specified at onnx.ai/onnx/operators, Core ML's by the cla
 import math
 
 import numpy as np
+import onnx
 
 from helpers.coreml import pooling
 from helpers.coreml.pooling import numpy_type
@@ -30,18 +31,32 @@ def converter(proto, own: dict):
         from onnx2coreml._lowering import resolve
         from onnx2coreml.converter import Converter
 
-    made = Converter()
+    made, old = Converter(), _before_resize_11(proto)
     for kind in {*LOWERINGS, *map(_kind, proto.graph.node)}:
         default = LOWERINGS.get(kind) or resolve(kind)
 
         def lower(context, node, default=default):
             function = own.get(node.name) or own.get(node.op_type)
+            if old and node.op_type == "Resize":
+                node.attribute.extend(_RESIZE_10)
             if function is None:
                 _check_constants(context, node)
             return (function or default)(context, node)
 
         made.register(kind)(lower)
     return made
+
+
+_RESIZE_10 = [
+    onnx.helper.make_attribute("coordinate_transformation_mode", "asymmetric"),
+    onnx.helper.make_attribute("nearest_mode", "floor"),
+]
+"""How Upsample and the first Resize computed, which had no words for it."""
+
+
+def _before_resize_11(proto) -> bool:
+    """Whether onnx's version converter makes today's Resize of an older one, and forgets that default."""
+    return any(entry.domain in ("", "ai.onnx") and entry.version < 11 for entry in proto.opset_import)
 
 
 def known(node, own: dict) -> bool:

@@ -99,7 +99,7 @@ def _resize_weights(node, old: int, scale: float, new: int, region):
     options = {name: value for name, value in options.items() if value is not None}
     if node.op_type == "Upsample":
         options |= {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    exact = new == math.floor(old * scale)
+    exact = new == math.floor(old * float(np.float32(scale)))  # it gets them in 32 bits
     inputs = ["x", "roi" if region is not None else "", "scales" if exact else "", "" if exact else "sizes"]
     single = onnx.helper.make_node("Resize", inputs, ["y"], axes=[1], **options)
     value = onnx.helper.make_tensor_value_info
