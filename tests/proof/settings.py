@@ -2,8 +2,9 @@
 
     python -m tests.proof.settings [--only NAME …] [--again] [--list] [-- what pytest is to run instead …]
 
-Every setting runs the tests as ``make test`` does, in a copy of this checkout: all of them, or, where only the
-order of sums differs, those that compute (the marker ``processor``). A copy with another Python, or for another
+Every setting runs the tests as ``make test`` does, in a copy of this checkout: all of them; or, where only the
+order of sums differs, those that compute (the marker ``processor``); or, where the machine around them differs,
+those that meet it (``MEETING``). A copy with another Python, or for another
 user, gets its own ``.venv`` (6 GB each, kept in ``artifacts/settings/`` for the next time). A row is written as
 soon as its setting has run, and a program that was stopped goes on after the last one.
 """
@@ -30,10 +31,30 @@ TABLE = paths.MEASURED / "settings.json"
 PYTEST = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-p", "tests.scratch"]
 PYTEST += ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "600"]
 COMPUTING = ["-m", "processor", "tests"]
+MEETING = [
+    f"tests/test_{name}.py"
+    for name in [
+        "checkpoints",
+        "cifar10_1",
+        "data",
+        "environment",
+        "full_disk",
+        "ios_app",
+        "netron_browser",
+        "netron_view",
+        "paths",
+        "photos",
+        "run",
+        "runs",
+    ]
+] + ["notebooks/02_save_and_load.ipynb", "notebooks/05_into_an_ios_app.ipynb"]
+"""Where the project meets a network, a folder, a user, a browser or another program."""
 LEAST_FREE_GB = 10
 LEFT_BEHIND = shutil.ignore_patterns(
     ".venv", ".git", "artifacts", "data", "photos", "__pycache__", ".*_cache", "*.egg-info"
 )
+WHICH = {str([]): "all", str(COMPUTING): "those that compute", str(MEETING): "those that meet the machine"}
+"""What the table calls them."""
 INSTRUCTIONS = {"AVX2": "avx2", "AVX512_CORE": "avx512bw", "AVX512_CORE_BF16": "avx512_bf16"}
 """What oneDNN calls them, and what Linux calls what they need."""
 
@@ -80,11 +101,13 @@ def settings() -> dict[str, Setting]:
         words = f"{count} thread{'s' * (count > 1)}"
         every[f"threads{count}"] = Setting(words, COMPUTING, {"OMP_NUM_THREADS": str(count)})
     every |= {
-        "proxy": Setting("`http_proxy` and `https_proxy` at a dead port", variables=proxies),
-        "user": Setting("an ordinary user", ordinary=True),
-        "proj": Setting("a checkout called `/proj`", folder="/proj"),
-        "name": Setting("a checkout with a space, an umlaut and Chinese in its name", folder="Öl und 模型"),
-        "chromium": Setting("without Chromium", variables={"CHROMIUM": None}, chromium=False),
+        "proxy": Setting("`http_proxy` and `https_proxy` at a dead port", MEETING, proxies),
+        "user": Setting("an ordinary user", MEETING, ordinary=True),
+        "proj": Setting("a checkout called `/proj`", MEETING, folder="/proj"),
+        "name": Setting(
+            "a checkout with a space, an umlaut and Chinese in its name", MEETING, folder="Öl und 模型"
+        ),
+        "chromium": Setting("without Chromium", MEETING, {"CHROMIUM": None}, chromium=False),
         "data": Setting("without CIFAR-10 and photos", variables=no_data),
         "load": Setting("two busy programs on every core", load=True),
     }
@@ -285,7 +308,7 @@ def main(arguments=None) -> int:
     for name in chosen.only:
         row = rows.get(name, {})
         if chosen.again or chosen.tests or not now or row.get("state") != now:
-            row = {"words": every[name].words, "all": not every[name].tests, "state": now}
+            row = {"words": every[name].words, "tests": WHICH[str(every[name].tests)], "state": now}
             try:
                 row |= run(name, every[name], chosen.tests)
             except NotHere as reason:
