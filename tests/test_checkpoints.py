@@ -271,7 +271,9 @@ def test_weights_are_found_where_training_scripts_put_them(model, tmp_path, kind
 def test_weights_of_a_plain_network_go_into_a_wrapped_one(model, tmp_path):
     checkpoints.save_weights(model, tmp_path / "a.pth")
     wrapper = torch.nn.DataParallel(AlexNet(width=0.25))
-    assert same(model, checkpoints.load_weights(wrapper, tmp_path / "a.pth").module)
+    assert same(
+        model, checkpoints.load_weights(wrapper, tmp_path / "a.pth").module.cpu()
+    )  # it takes a GPU by itself
 
 
 def test_two_sets_of_weights_are_not_guessed_between(model, tmp_path):

@@ -94,16 +94,19 @@ def test_a_run_interrupted_while_it_is_saved_is_kept(drawings, monkeypatch, tmp_
 
 
 def test_a_finished_run_stays_until_its_repetition_is_finished(drawings, monkeypatch, tmp_path, capsys):
-    first = runs.train(TINY, drawings, folder=tmp_path, progress=False)
+    first = runs.train(TINY, drawings, folder=tmp_path, device="cpu", progress=False)
     for call in (3, 12):  # in the first epoch, in the second
         with monkeypatch.context() as patch:
             patch.setattr(training, "_check_finite", PressWhere(training._check_finite, call, 1))
             with pytest.raises(KeyboardInterrupt):
-                runs.train(TINY, drawings, again=True, folder=tmp_path, progress=False)
+                runs.train(TINY, drawings, again=True, folder=tmp_path, device="cpu", progress=False)
         assert runs.read(first.folder).history.rows == first.history.rows
-        assert runs.train(TINY, drawings, folder=tmp_path, progress=False).history.rows == first.history.rows
+        assert (
+            runs.train(TINY, drawings, folder=tmp_path, device="cpu", progress=False).history.rows
+            == first.history.rows
+        )
     capsys.readouterr()
-    second = runs.train(TINY, drawings, again=True, folder=tmp_path)
+    second = runs.train(TINY, drawings, again=True, folder=tmp_path, device="cpu")
     assert "was interrupted after 1 epochs and goes on" in capsys.readouterr().out
     assert sorted(path.name for path in first.folder.iterdir()) == ["run.json", "run.pth"]
     assert runs.read(first.folder).history.rows == second.history.rows != first.history.rows  # other seconds
@@ -111,7 +114,7 @@ def test_a_finished_run_stays_until_its_repetition_is_finished(drawings, monkeyp
 
 def test_without_its_state_an_unfinished_history_is_not_resumed(drawings, monkeypatch, tmp_path):
     monkeypatch.setattr(training, "_check_finite", PressWhere(training._check_finite, 13, 1))
-    history = fit(TINY.model(), drawings, TINY, progress=False)
+    history = fit(TINY.model(), drawings, TINY, device="cpu", progress=False)
     history.save(tmp_path / "history.json")
     with pytest.raises(ValueError, match="lacks the state of the optimiser"):
         fit(TINY.model(), drawings, TINY, resume=History.load(tmp_path / "history.json"))
