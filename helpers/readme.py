@@ -130,10 +130,10 @@ def the_proofs() -> str:
 
 
 def the_settings() -> str:
-    """The verdict of the tests under every setting; nothing while nobody has measured it."""
+    """The verdict of the tests under every setting, as far as they have been run."""
     path = paths.MEASURED / "settings.json"
     if not path.exists():
-        return ""
+        return "None of them has been run to its end yet."
     rows = []
     for row in json.loads(path.read_text(encoding="utf-8"))["rows"].values():
         numbers = [str(row.get(count, "–")) for count in ("passed", "failed", "skipped")]
