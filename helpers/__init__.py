@@ -10,6 +10,7 @@ environment        makes ``.venv`` and checks it
 quiet              keeps talkative converters quiet
 labels             class labels, however they are given, in their order
 torch_files        reads a file of torch.save: runs nothing, costs no more than its length
+onnx_files         opens an ONNX file, and says what a file is that is none
 intervals          how sure a measured accuracy is
 figures            one style for every figure
 camera             what a camera does to a picture: blur, noise, light, distance

@@ -12,10 +12,9 @@ import onnx
 import torch
 from torch import nn
 
-from helpers import exportable, paths, torch_files
+from helpers import exportable, onnx_files, paths, torch_files
 from helpers.labels import in_order
 from helpers.model import check_logits, device_of
-from helpers.onnx_coreml import files
 from helpers.quiet import quiet
 from helpers.training import Evaluation, check_split
 
@@ -203,7 +202,7 @@ def _session(path):
     import onnxruntime
 
     torch_files.check_file(path, "Export the model first.")
-    files.without_weights(Path(path))
+    onnx_files.without_weights(Path(path))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is in the exception
     try:

@@ -19,6 +19,7 @@ ORDER = [
     "quiet",
     "labels",
     "torch_files",
+    "onnx_files",
     "intervals",
     "figures",
     "camera",

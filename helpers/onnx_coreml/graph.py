@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from . import files
+from helpers import onnx_files
 
 
 def read(model) -> onnx.ModelProto:
@@ -22,9 +22,9 @@ def read(model) -> onnx.ModelProto:
     if isinstance(model, onnx.ModelProto):
         proto = onnx.ModelProto()
         proto.CopyFrom(model)
-        files.check_weights(proto, None, "The model")
+        onnx_files.check_weights(proto, None, "The model")
     elif isinstance(model, str | Path):
-        proto = files.read(Path(model))
+        proto = onnx_files.read(Path(model))
     else:
         raise TypeError(
             f"model is of the type {type(model).__name__}. Give the path of an ONNX file, or the ModelProto "
