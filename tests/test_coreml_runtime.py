@@ -1401,7 +1401,8 @@ def test_both_engines_are_compared(saved, monkeypatch):
     """Core ML does not run here; a stand-in that is 0.01 off must be noticed and be given PIL images."""
 
     class StandIn:
-        def __init__(self, path):
+        def __init__(self, path, compute_units):
+            assert compute_units is ct.ComputeUnit.ALL
             self.model = coreml_runtime.CoreMLModel(path)
 
         def predict(self, inputs):

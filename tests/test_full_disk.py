@@ -70,7 +70,7 @@ WRITERS = {
         lambda path, made: coreml.save(coreml.open_model(made / "a.mlpackage"), path),
     ),
     "write_app": (
-        "App",
+        "PhoneApp",
         lambda path, made: ios_app.write_app(made / "a.mlpackage", path, threshold=0.5, overwrite=True),
     ),
     "save_html": ("a.html", lambda path, made: netron_view.save_html(made / "alexnet.onnx", path)),
