@@ -106,7 +106,7 @@ def the_proofs() -> str:
     for name, one in fuzz["readers"].items():
         result = (
             f"{one['files']:,} files: {one['opened']:,} opened, {one['refused']:,} refused with a named error; at most "
-            f"{one['largest_memory_mib']:.0f} MiB of memory and {one['longest_seconds']:.1f} s of the processor for one"
+            f"{one['largest_memory_mib']:.0f} MiB more memory than before and {one['longest_seconds']:.2f} s of the processor for one"
         )
         rows.append([f"damaged and forged files, `{name}`", result])
     for one in _shipped("interrupts").values():
