@@ -5,7 +5,7 @@ MODE ?= $(or $(CHAPTER_MODE),quick)
 IN_VENV = .venv/bin/
 # -S: the interpreter starts within milliseconds, and is there to answer Ctrl-C.
 SETUP = command -v '$(PYTHON)' >/dev/null || { echo "There is no program '$(PYTHON)'. Install Python 3.11, 3.12 or 3.13, or name yours: PYTHON=python3.12 make" >&2; exit 2; }; \
-	CHAPTER_MODE='$(MODE)' exec '$(PYTHON)' -S helpers/environment.py
+	CHAPTER_MODE='$(MODE)' exec '$(PYTHON)' -S helpers/workshop/environment.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run lab test swift proof bench notebooks lint pins newest clean
@@ -32,11 +32,11 @@ proof: setup ## prove at length what `make test` samples, and write the tables i
 	@OMP_NUM_THREADS=1 $(IN_VENV)python -m tests.proof
 
 bench: setup ## time the training against a beginner's loop, five seeds each (hours; goes on where it stopped)
-	@$(IN_VENV)python -m helpers.bench
+	@$(IN_VENV)python -m helpers.workshop.bench
 
 notebooks: setup ## run all notebooks (quick, for its times, then full) and save their outputs
-	@CHAPTER_MODE=quick $(IN_VENV)python -m helpers.run --measure
-	@CHAPTER_MODE=full $(IN_VENV)python -m helpers.run --save --measure --ship
+	@CHAPTER_MODE=quick $(IN_VENV)python -m helpers.workshop.run --measure
+	@CHAPTER_MODE=full $(IN_VENV)python -m helpers.workshop.run --save --measure --ship
 
 lint: setup ## check the style of code and notebooks
 	@$(IN_VENV)ruff check . && $(IN_VENV)ruff format --check .

@@ -4,8 +4,8 @@ import json
 import platform
 from importlib.metadata import version
 
-from helpers import paths
-from helpers.mode import mode
+from helpers.plumbing import paths
+from helpers.plumbing.mode import mode
 
 MEANING = {
     "quick": "a short training, for reading along",

@@ -19,9 +19,11 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from helpers import paths, torch_files
+from helpers import torch_files
 from helpers.drawings import make_drawings
-from helpers.model import AlexNet, Normalise, check_network
+from helpers.model import AlexNet, Normalise
+from helpers.plumbing import paths
+from helpers.plumbing.networks import check_network
 from helpers.torch_files import Content, Unknown
 
 SHIPPED = paths.PRETRAINED / "alexnet.pth"
@@ -431,7 +433,7 @@ def save_card(path, *, history, evaluation, data, share: float = 1.0) -> dict:
         history: of the training (``helpers.training.History``).
         evaluation: on the test images, in float32 (``helpers.training.Evaluation``).
         data: as ``load_cifar10()`` returns.
-        share: of this training in the weights, where they are a mean (``helpers.camera_network``).
+        share: of this training in the weights, where they are a mean (``helpers.workshop.camera_network``).
 
     Returns:
         The card.

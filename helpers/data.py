@@ -31,8 +31,16 @@ import numpy as np
 import torch
 
 from helpers.drawings import make_drawings
-from helpers.mode import mode
-from helpers.paths import ROOT, data_dir, printable, remove_leftovers, replacing, replacing_folder, shorten
+from helpers.plumbing.mode import mode
+from helpers.plumbing.paths import (
+    ROOT,
+    data_dir,
+    printable,
+    remove_leftovers,
+    replacing,
+    replacing_folder,
+    shorten,
+)
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """The class names; a label is a place in this list."""

@@ -232,10 +232,10 @@ def overlay(histories: dict) -> None:
 
 
 def benchmark(results: dict, *, target: float, path=None) -> None:
-    """What ``helpers.bench`` measured: three training loops against the clock, and what each trick is worth.
+    """What ``helpers.workshop.bench`` measured: three training loops against the clock, and what each trick is worth.
 
     Args:
-        results: as ``helpers.bench.summarise`` returns.
+        results: as ``helpers.workshop.bench.summarise`` returns.
         target: the accuracy to which the loops are timed, 0 to 1.
         path: save it there (PNG) and show nothing.
     """

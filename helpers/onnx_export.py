@@ -12,10 +12,11 @@ import onnx
 import torch
 from torch import nn
 
-from helpers import exportable, onnx_files, paths, torch_files
-from helpers.labels import in_order
-from helpers.model import check_logits, device_of
-from helpers.quiet import quiet
+from helpers import torch_files
+from helpers.plumbing import exportable, onnx_files, paths
+from helpers.plumbing.labels import in_order
+from helpers.plumbing.networks import check_logits, device_of
+from helpers.plumbing.quiet import quiet
 from helpers.training import Evaluation, check_split
 
 INPUT, OUTPUT = "image", "classLabelProbs"

@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageCms, ImageOps
 
-from helpers import figures, paths
+from helpers import figures
 from helpers.coreml_runtime import load
 from helpers.data import CLASSES
 from helpers.intervals import Interval, share
+from helpers.plumbing import paths
 from helpers.training import Evaluation
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")

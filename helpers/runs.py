@@ -16,9 +16,10 @@ from pathlib import Path
 
 import torch
 
-from helpers import camera, model, muon, paths, training
+from helpers import camera, model, muon, training
 from helpers.checkpoints import read_state
-from helpers.interrupts import torch_modes
+from helpers.plumbing import paths
+from helpers.plumbing.interrupts import torch_modes
 from helpers.torch_files import check_file
 from helpers.training import LARGEST_HISTORY, NOT_A_HISTORY, History, Recipe, fit, pick_device
 

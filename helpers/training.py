@@ -6,7 +6,7 @@ progress line, an interruption that loses nothing, and errors that say what to d
 
 ``python -m helpers.training`` trains without a notebook, and
 ``torchrun --nproc-per-node=N -m helpers.training`` in N processes, on as many
-GPUs or machines (see ``helpers.processes``).
+GPUs or machines (see ``helpers.plumbing.processes``).
 """
 
 import argparse
@@ -27,13 +27,15 @@ from statistics import mean, median
 import torch
 import torch.nn.functional as F
 
-from helpers import camera, checkpoints, paths, processes
+from helpers import camera, checkpoints
 from helpers.data import load_cifar10
-from helpers.interrupts import Interrupts, torch_modes
-from helpers.mode import mode
-from helpers.model import AlexNet, check_network
+from helpers.model import AlexNet
 from helpers.muon import Muon
-from helpers.paths import replacing
+from helpers.plumbing import paths, processes
+from helpers.plumbing.interrupts import Interrupts, torch_modes
+from helpers.plumbing.mode import mode
+from helpers.plumbing.networks import check_network
+from helpers.plumbing.paths import replacing
 from helpers.torch_files import check_file
 
 
@@ -677,7 +679,7 @@ def fit(
         after_epoch: called with the history after each epoch, when ``model`` and ``history.state``
             are up to date; ``helpers.runs`` saves them there.
 
-    Started by ``torchrun`` (see ``helpers.processes``), every process calls it with the
+    Started by ``torchrun`` (see ``helpers.plumbing.processes``), every process calls it with the
     same arguments. They share each batch, and all end with the same model and history.
     An interruption then ends the run.
 

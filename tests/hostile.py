@@ -234,7 +234,7 @@ READ = """
 import json, resource, sys
 import onnx
 from helpers import netron_view
-from helpers.quiet import coremltools
+from helpers.plumbing.quiet import coremltools
 coremltools()
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + 2**30

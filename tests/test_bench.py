@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from helpers import bench, checkpoints, figures, paths, readme
+from helpers import checkpoints, figures
 from helpers.data import CIFAR10
+from helpers.plumbing import paths
 from helpers.training import Recipe, evaluate, pick_device, pick_precision
+from helpers.workshop import bench, readme
 
 
 def tiny(recipe):

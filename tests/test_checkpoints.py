@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import checkpoints, paths
+from helpers import checkpoints
 from helpers.data import load_cifar10
 from helpers.model import AlexNet
+from helpers.plumbing import paths
 from helpers.training import History, Recipe, evaluate
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from helpers import coreml, coreml_runtime
 from helpers.model import AlexNet
-from helpers.quiet import quiet
+from helpers.plumbing.quiet import quiet
 from helpers.training import evaluate
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from helpers import coreml_runtime
 from helpers.coreml_runtime.network import LAYERS
 from helpers.coreml_runtime.program import OPERATORS
-from helpers.quiet import coremltools, quiet
+from helpers.plumbing.quiet import coremltools, quiet
 
 ct = coremltools()
 mb = ct.converters.mil.Builder

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from helpers import coreml_runtime
 from helpers.coreml_runtime import graph
 from helpers.model import AlexNet
-from helpers.quiet import coremltools
+from helpers.plumbing.quiet import coremltools
 from tests.proof import speed, zoo
 from tests.proof.zoo import pictures, sharpened
 

@@ -21,8 +21,9 @@ import pytest
 import torch
 import torchvision
 
-from helpers import data, paths
+from helpers import data
 from helpers.drawings import make_drawings
+from helpers.plumbing import paths
 
 REAL_ROOT = os.environ.get("CIFAR10_ROOT")
 PER_BATCH = 6
@@ -266,7 +267,7 @@ def test_reads_the_data_folder_and_says_so_in_one_line_without_a_path(root, caps
 
 def test_a_data_folder_inside_the_checkout_is_named_from_there(root, capsys, monkeypatch):
     monkeypatch.setattr(data, "ROOT", root.parent)
-    monkeypatch.setattr("helpers.paths.ROOT", root.parent)
+    monkeypatch.setattr("helpers.plumbing.paths.ROOT", root.parent)
     TINY.write(root)
     data.load_cifar10()
     assert capsys.readouterr().out.endswith("read from data.\n")
@@ -541,7 +542,7 @@ def test_an_interrupted_download_leaves_the_folder_as_it_was(root, mirrors):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from helpers.paths import replacing_folder
+from helpers.plumbing.paths import replacing_folder
 with replacing_folder(Path(sys.argv[1]) / "cifar-10-batches-py") as fresh:
     (fresh.parent / "cifar-10-python.tar.gz").write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)

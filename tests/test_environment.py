@@ -16,7 +16,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from helpers import environment, paths
+from helpers.plumbing import paths
+from helpers.workshop import environment
 
 Version = namedtuple("Version", "major minor micro")
 PINS = re.compile(r"^([\w.-]+)==([^ ;\\\n]+)", re.M)
@@ -154,7 +155,7 @@ def test_pips_failure_becomes_a_sentence(checkout, monkeypatch, says, sentence):
         environment.pip_install("demo")
 
 
-@pytest.mark.parametrize("name", ["environment", "mode"])
+@pytest.mark.parametrize("name", ["workshop/environment", "plumbing/mode"])
 def test_it_can_be_read_by_a_python_that_is_too_old(name):
     """No newer syntax than Python 3.6's, and no f-string, so that an old Python prints the sentence."""
     source = (paths.ROOT / f"helpers/{name}.py").read_text(encoding="utf-8")
@@ -178,7 +179,7 @@ def start(checkout, code):
     code = f"import environment; {names}; environment.answer_interrupts(); {code}"
     return subprocess.Popen(
         [sys.executable, "-S", "-c", code],
-        cwd=paths.ROOT / "helpers",
+        cwd=paths.ROOT / "helpers/workshop",
         text=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -219,8 +220,9 @@ def test_two_setups_at_once_take_turns(checkout):
 @pytest.mark.parametrize("wrong", ["MODE=slow", "CHAPTER_MODE=slow"])
 @pytest.mark.parametrize("target", ["setup", "run", "lab"])
 def test_a_wrong_mode_is_refused_before_anything_is_installed(tmp_path, wrong, target):
-    (tmp_path / "helpers").mkdir()
-    for name in ("Makefile", "helpers/environment.py", "helpers/mode.py"):
+    (tmp_path / "helpers/workshop").mkdir(parents=True)
+    (tmp_path / "helpers/plumbing").mkdir()
+    for name in ("Makefile", "helpers/workshop/environment.py", "helpers/plumbing/mode.py"):
         shutil.copy(paths.ROOT / name, tmp_path / name)
     result = make(tmp_path, target, wrong)
     assert result.returncode == 2

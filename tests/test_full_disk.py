@@ -12,11 +12,13 @@ import nbformat
 import pytest
 import torch
 
-from helpers import chapter, checkpoints, coreml, ios_app, netron_view, onnx_export, paths, run
+from helpers import chapter, checkpoints, coreml, ios_app, netron_view, onnx_export
 from helpers.data import CLASSES
 from helpers.model import AlexNet
 from helpers.onnx_coreml import convert
+from helpers.plumbing import paths
 from helpers.training import History, Recipe
+from helpers.workshop import run
 
 
 def network(width=0.0625):

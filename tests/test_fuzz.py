@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
-from helpers import coreml_runtime, paths, readme
+from helpers import coreml_runtime
 from helpers.netron_view import pictures
+from helpers.plumbing import paths
+from helpers.workshop import readme
 from tests.proof import fuzz
 
 

@@ -1,76 +1,77 @@
 """The house rules that a machine can check."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
-from helpers import environment, paths
+from helpers.plumbing import paths
+from helpers.workshop import environment
 
-# From the bottom of the road to the top: a module imports from those above it in this list only.
-ORDER = [
-    "paths",
-    "mode",
-    "environment",
-    "quiet",
-    "labels",
-    "torch_files",
-    "onnx_files",
-    "intervals",
-    "figures",
-    "camera",
-    "drawings",
-    "data",
-    "model",
-    "exportable",
-    "checkpoints",
-    "muon",
-    "processes",
-    "interrupts",
-    "training",
-    "camera_network",
-    "runs",
-    "calibration",
-    "onnx_export",
-    "coreml_runtime",
-    "coreml",
-    "netron_view",
-    "onnx_coreml",
-    "photos",
-    "ios_app",
-    "beginner",
-    "bench",
-    "chapter",
-    "readme",
-    "run",
-]
 HELPERS = paths.ROOT / "helpers"
+MACHINES = ("coreml", "coreml_runtime", "ios_app", "netron_view", "onnx_coreml", "torch_files")
+ROOMS = ("plumbing", "workshop")
+DATA = ("measured", "pretrained")
 
 
-def room(path: Path) -> str:
-    return path.relative_to(HELPERS).parts[0].removesuffix(".py")
-
-
-def test_every_module_has_a_place_in_the_order():
-    rooms = {room(path) for path in HELPERS.rglob("*.py")} - {"__init__"}
-    assert rooms == set(ORDER)
-
-
-@pytest.mark.parametrize("name", ORDER)
-def test_imports_point_down_the_road(name):
-    allowed = set(ORDER[: ORDER.index(name) + 1])
-    for path in HELPERS.rglob("*.py"):
-        if room(path) != name:
-            continue
+def imported() -> dict[str, set[str]]:
+    """Module → the modules of ``helpers`` that it imports, e.g. ``"plumbing.paths"``; a machine counts as one."""
+    modules = {path: path.relative_to(HELPERS).with_suffix("").parts for path in HELPERS.rglob("*.py")}
+    names = {".".join(parts[: 1 if parts[0] in MACHINES else 2]) for parts in modules.values()}
+    found = {name: set() for name in names}
+    for path, parts in modules.items():
+        own = ".".join(parts[: 1 if parts[0] in MACHINES else 2])
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "helpers":
-                parts = node.module.split(".")
-                used = {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
-                assert used <= allowed, f"{path.name} imports {used - allowed}"
+                wanted = [f"{node.module}.{alias.name}".split(".")[1:] for alias in node.names]
+                used = {
+                    ".".join(one[: 1 if one[0] in MACHINES or one[0] not in ROOMS else 2]) for one in wanted
+                }
+                assert used <= names, f"{path.name} imports {used - names}"
+                found[own] |= used - {own}
+    return {name: used for name, used in found.items() if not name.endswith("__init__")}
+
+
+def test_what_is_no_module_of_the_lessons_is_a_machine_a_room_or_data():
+    folders = {path.name for path in HELPERS.iterdir() if path.is_dir()} - {"__pycache__"}
+    assert folders == {*MACHINES, *ROOMS, *DATA}
+
+
+def test_no_two_modules_import_each_other_in_a_circle():
+    graphlib.TopologicalSorter(imported()).prepare()
+
+
+def test_lessons_and_machines_import_no_workshop_and_plumbing_no_lesson():
+    for name, used in imported().items():
+        room = name.split(".")[0]
+        if room != "workshop":
+            assert not [one for one in used if one.startswith("workshop")], name
+        if room == "plumbing":
+            assert {one.split(".")[0] for one in used} <= {"plumbing", "torch_files"}, name
+        if name == "torch_files":
+            assert {one.split(".")[0] for one in used} <= {"plumbing"}
+
+
+def test_no_module_is_longer_than_it_says_why():
+    """Over 500 lines only with the reason in the first lines."""
+    for path in HELPERS.rglob("*.py"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if len(lines) > 500:
+            assert any("long because" in line or "Long because" in line for line in lines[:15]), (
+                path.name,
+                len(lines),
+            )
+
+
+def test_no_function_is_longer_than_a_screen():
+    for path in HELPERS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno - node.lineno < 60, f"{path.name}: {node.name}"
 
 
 def test_importing_helpers_imports_nothing_heavy():
@@ -120,5 +121,5 @@ def test_the_tests_run_on_every_python_that_is_supported():
 
 def test_the_process_that_runs_the_notebooks_does_not_import_torch():
     """It only waits for their kernels, and 700 MB are a third of a small machine."""
-    code = "import sys, helpers.run; print(sorted({'torch', 'coremltools', 'onnx', 'matplotlib'} & set(sys.modules)))"
+    code = "import sys, helpers.workshop.run; print(sorted({'torch', 'coremltools', 'onnx', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=paths.ROOT).strip() == "[]"

@@ -10,7 +10,7 @@ import torch
 from helpers import runs, training
 from helpers.data import CIFAR10
 from helpers.drawings import make_drawings
-from helpers.interrupts import Interrupts, torch_modes
+from helpers.plumbing.interrupts import Interrupts, torch_modes
 from helpers.training import History, Recipe, fit
 from tests.proof import interrupts
 

@@ -20,12 +20,13 @@ import tree_sitter_swift
 import yaml
 from PIL import Image, ImageOps
 
-from helpers import coreml, coreml_runtime, ios_app, paths, photos
+from helpers import coreml, coreml_runtime, ios_app, photos
 from helpers.data import CLASSES
 from helpers.ios_app import write_app
 from helpers.onnx_coreml import convert
 from helpers.onnx_export import export_onnx
-from helpers.quiet import coremltools
+from helpers.plumbing import paths
+from helpers.plumbing.quiet import coremltools
 
 SWIFT = sorted(ios_app.TEMPLATE.rglob("*.swift"))
 every_swift_file = pytest.mark.parametrize("path", SWIFT, ids=lambda path: path.name)

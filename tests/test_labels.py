@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.labels import in_order
+from helpers.plumbing.labels import in_order
 
 WANTED = ["cat", "dog", "ship"]
 

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.model import MEAN, STD, AlexNet, check_logits, check_network, device_of
+from helpers.model import MEAN, STD, AlexNet
+from helpers.plumbing.networks import check_logits, check_network, device_of
 
 
 @pytest.mark.parametrize(("width", "batch_norm"), [(1.0, True), (0.25, True), (0.25, False)])

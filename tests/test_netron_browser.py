@@ -26,7 +26,7 @@ from test_netron_view import FORMATS, HOSTILE, Net, hostile_model, model_files
 
 from helpers import netron_view
 from helpers.netron_view import models, pictures
-from helpers.paths import ROOT
+from helpers.plumbing.paths import ROOT
 
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="the package playwright is not installed: make setup"

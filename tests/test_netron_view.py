@@ -35,7 +35,7 @@ from torch import nn
 from helpers import netron_view
 from helpers.netron_view import __main__ as command
 from helpers.netron_view import limits, models, page, pictures
-from helpers.paths import ROOT
+from helpers.plumbing.paths import ROOT
 
 LABELS = ["aeroplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 

@@ -7,8 +7,10 @@ import nbformat
 import pytest
 import torch
 
-from helpers import chapter, checkpoints, model, paths, photos, readme
+from helpers import chapter, checkpoints, model, photos
 from helpers.coreml_runtime import load
+from helpers.plumbing import paths
+from helpers.workshop import readme
 
 NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -140,7 +142,7 @@ def test_it_imports_nothing_it_does_not_use(path):
 
 def test_the_readme_says_what_was_measured():
     text = readme.README.read_text(encoding="utf-8")
-    assert readme.filled(text) == text, "run: python -m helpers.readme"
+    assert readme.filled(text) == text, "run: python -m helpers.workshop.readme"
     full = chapter.read_measured()["full"]
     assert f"{full['test_accuracy']:.2%}" in text
     assert f"{full['parity']['AlexNet.mlpackage']['max_abs_diff']:.1e}" in text
@@ -162,7 +164,7 @@ def test_a_difference_in_the_photos_table_is_to_the_last_row_without_one():
 @every_notebook
 def test_its_head_says_how_long_it_takes(path):
     head = read(path)[0][0].source
-    assert readme.with_time(head, path.stem) == head, "run: python -m helpers.readme"
+    assert readme.with_time(head, path.stem) == head, "run: python -m helpers.workshop.readme"
     assert re.search(r"\d+ (seconds|minutes) in `quick` mode, \d+ (seconds|minutes) in `full` mode", head)
 
 

@@ -8,7 +8,7 @@ from helpers import coreml, coreml_runtime
 from helpers.model import AlexNet
 from helpers.onnx_coreml import VerificationError, convert
 from helpers.onnx_export import export_onnx
-from helpers.quiet import quiet
+from helpers.plumbing.quiet import quiet
 from helpers.training import evaluate
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

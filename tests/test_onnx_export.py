@@ -7,7 +7,7 @@ import torch
 
 from helpers.model import AlexNet
 from helpers.onnx_export import INPUT, OUTPUT, compare, export_onnx, run_onnx
-from helpers.quiet import quiet
+from helpers.plumbing.quiet import quiet
 from helpers.training import Evaluation, evaluate
 
 CLASSES = list("abcdefghij")

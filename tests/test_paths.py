@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers import paths
-from helpers.mode import mode
+from helpers.plumbing import paths
+from helpers.plumbing.mode import mode
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -160,7 +160,7 @@ def read(path):
 
 
 class Instants:
-    """Does something at the n-th line of ``helpers/paths.py`` that is run."""
+    """Does something at the n-th line of ``helpers/plumbing/paths.py`` that is run."""
 
     def __init__(self, n, action):
         self.left, self.action = n, action
@@ -208,7 +208,7 @@ import itertools, os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_paths
-from helpers import paths
+from helpers.plumbing import paths
 
 write = getattr(test_paths, {write!r})
 path = Path({folder!r}) / "AlexNet.mlpackage"

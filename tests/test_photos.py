@@ -482,21 +482,24 @@ def test_faults_work_on_photos(folder):
 
 
 def test_the_camera_network_that_ships_is_the_one_that_its_recipe_makes():
-    from helpers import camera_network, checkpoints
+    from helpers import checkpoints
     from helpers.training import Recipe
+    from helpers.workshop import camera_network
 
     network, card = checkpoints.load_camera()
     assert Recipe(**card["recipe"]) == Recipe.camera()
     assert card["share_of_this_training"] == camera_network.SHARE
     shipped = checkpoints.load_checkpoint()[1]
-    assert shipped["test_accuracy"] - card["test_accuracy"] <= 0.01, "run: python -m helpers.camera_network"
+    assert shipped["test_accuracy"] - card["test_accuracy"] <= 0.01, (
+        "run: python -m helpers.workshop.camera_network"
+    )
     found = checkpoints.on_drawings(network)
     assert found["loss"] == pytest.approx(card["on_drawings"]["loss"], abs=1e-3)
     assert not network.training
 
 
 def test_the_mean_of_two_networks_lies_between_them():
-    from helpers import camera_network
+    from helpers.workshop import camera_network
 
     before = {"weight": torch.tensor([0.0, 1.0]), "steps": torch.tensor(3)}
     after = {"weight": torch.tensor([1.0, -1.0]), "steps": torch.tensor(5)}
@@ -508,8 +511,9 @@ def test_the_mean_of_two_networks_lies_between_them():
 def test_the_camera_network_is_the_shipped_one_trained_further(drawings, tmp_path):
     import dataclasses
 
-    from helpers import camera_network, checkpoints
+    from helpers import checkpoints
     from helpers.training import Recipe
+    from helpers.workshop import camera_network
 
     recipe = dataclasses.replace(Recipe.camera(), epochs=1, learning_rate=1e-5)
     with pytest.raises(ValueError, match="trained on CIFAR-10, and this is drawings"):

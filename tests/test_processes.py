@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import paths, processes
+from helpers.plumbing import paths, processes
 from helpers.training import Batches, Recipe
 from tests import together
 

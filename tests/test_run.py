@@ -10,7 +10,9 @@ import psutil
 import pytest
 import torch
 
-from helpers import chapter, paths, run
+from helpers import chapter
+from helpers.plumbing import paths
+from helpers.workshop import run
 
 
 def write(folder, name, *cells):
@@ -90,7 +92,7 @@ def test_saving_keeps_outputs_and_two_builds_are_the_same(folder):
 def test_measuring_one_notebook_keeps_what_the_others_measured(folder, monkeypatch):
     measured = paths.artifact("measured.json")
     monkeypatch.setattr(chapter, "MEASURED", measured)
-    monkeypatch.setattr("helpers.readme.update", lambda: None)
+    monkeypatch.setattr("helpers.workshop.readme.update", lambda: None)
     old = {
         "seconds": {"00_hello": 5.0, "01_result": 7.0},
         "files": {"a.pth": 1},
@@ -230,7 +232,7 @@ def read_until(process, word):
 
 def test_interrupted_while_it_imports(tmp_path):
     (tmp_path / "nbformat.py").write_text("print('importing', flush=True); import time; time.sleep(600)")
-    process = start_python("-m", "helpers.run", PYTHONPATH=f"{tmp_path}{os.pathsep}{paths.ROOT}")
+    process = start_python("-m", "helpers.workshop.run", PYTHONPATH=f"{tmp_path}{os.pathsep}{paths.ROOT}")
     read_until(process, "importing")
     interrupt(process)
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from helpers import processes, training
+from helpers import training
 from helpers.data import CIFAR10
 from helpers.drawings import make_drawings
+from helpers.plumbing import processes
 from helpers.training import Batches, Recipe, fit, make_optimizer, make_scheduler
 
 SMALL = replace(Recipe.smoke(), width=0.25, batch_size=100, epochs=4, bfloat16=False)

@@ -6,7 +6,7 @@ Only the stored weights change. The phone unpacks them and computes as before;
 
 import numpy as np
 
-from helpers.quiet import coremltools, quiet
+from helpers.plumbing.quiet import coremltools, quiet
 
 from . import agreement
 from .files import PROBABILITIES, all_weights, describe, open_model

@@ -12,8 +12,8 @@ import numbers
 import numpy as np
 import torch
 
-from helpers import exportable, labels
-from helpers.quiet import coremltools, quiet
+from helpers.plumbing import exportable, labels
+from helpers.plumbing.quiet import coremltools, quiet
 
 from . import agreement, torch_operators
 from .agreement import LIMITS
@@ -45,7 +45,7 @@ def from_torch(
     Args:
         model: in evaluation mode; takes N×C×H×W float.
         shape: of one example, with the leading 1. One channel makes a greyscale image, three an RGB one.
-        class_labels: make it a classifier: a list, or whatever ``helpers.labels.in_order`` puts in order.
+        class_labels: make it a classifier: a list, or whatever ``helpers.plumbing.labels.in_order`` puts in order.
             The model then returns logits, 1×classes, and a softmax is added, as
             ``helpers.onnx_export.export_onnx`` does.
         exporter: "export" (``torch.export``) or "trace" (``torch.jit.trace``).

@@ -4,8 +4,8 @@ import collections
 import math
 from pathlib import Path
 
-from helpers import paths
-from helpers.quiet import coremltools, quiet
+from helpers.plumbing import paths
+from helpers.plumbing.quiet import coremltools, quiet
 
 LABEL, PROBABILITIES = "classLabel", "classLabelProbs"
 """The outputs of every classifier here, in both formats: the text, and text → probability."""

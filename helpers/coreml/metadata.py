@@ -3,7 +3,7 @@
 import json
 import math
 
-from helpers.labels import in_order
+from helpers.plumbing.labels import in_order
 
 from .files import LABEL, PROBABILITIES, open_model
 
@@ -28,7 +28,7 @@ def set_metadata(
         model: a ``coremltools.models.MLModel`` of any kind, or the path of one.
         description, author, licence, version: of the whole model.
         inputs, outputs: name → text.
-        labels: the classes (see ``helpers.labels.in_order``), for a model that answers with an array; they
+        labels: the classes (see ``helpers.plumbing.labels.in_order``), for a model that answers with an array; they
             are kept as JSON under ``"classes"``. A classifier has its labels inside and needs none.
         more: further name → text, which an app can read, e.g. ``{"threshold": "0.8"}``.
 

@@ -11,7 +11,7 @@ import io
 import re
 from pathlib import Path
 
-from helpers import paths
+from helpers.plumbing import paths
 
 from .agreement import check_probabilities
 from .files import describe, last_operator, size

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.paths import shorten
-from helpers.quiet import coremltools
+from helpers.plumbing.paths import shorten
+from helpers.plumbing.quiet import coremltools
 
 MAX_SPECIFICATION_BYTES = 2**31 - 1
 """Protocol buffers cannot be larger than this, so a larger file is no model."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from helpers.quiet import coremltools
+from helpers.plumbing.quiet import coremltools
 
 from .archive import ON_A_MAC, Archive
 from .graph import Graph, Name, Step, half, to_float16

@@ -5,7 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
-from helpers import paths
+from helpers.plumbing import paths
 
 LIST = ".written.json"
 """In the folder: each file that was written, with the SHA-256 of what was written."""

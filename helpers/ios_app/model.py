@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from helpers import paths
 from helpers.coreml import LABEL, PREVIEW, PROBABILITIES
 from helpers.coreml_runtime import CoreMLModel, ImageInput, load
-from helpers.quiet import coremltools
+from helpers.plumbing import paths
+from helpers.plumbing.quiet import coremltools
 
 IMAGE = "image"
 """The input that the Swift code asks for. The outputs are named in ``helpers.coreml``."""

@@ -27,7 +27,7 @@ from helpers.netron_view.limits import plain, readable
 from helpers.netron_view.models import ModelFileError
 from helpers.netron_view.page import NetronFilesError
 from helpers.netron_view.pictures import PictureError
-from helpers.paths import replacing, shorten
+from helpers.plumbing.paths import replacing, shorten
 
 __all__ = [
     "GraphView",

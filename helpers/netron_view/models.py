@@ -18,8 +18,8 @@ from pathlib import Path, PurePosixPath
 from helpers.netron_view import inference, limits, pickles, wire
 from helpers.netron_view.limits import MOST_DIMENSIONS as MOST
 from helpers.netron_view.limits import plain, readable, shape
-from helpers.paths import shorten
-from helpers.quiet import coremltools
+from helpers.plumbing.paths import shorten
+from helpers.plumbing.quiet import coremltools
 
 KEEP_VALUES = 8
 """Tensors of at most this many values stay in: shapes to reshape to, scalars, a mean per colour channel."""

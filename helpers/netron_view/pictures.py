@@ -18,7 +18,7 @@ from pathlib import Path
 
 from helpers.netron_view import page
 from helpers.netron_view.models import Graph, Model
-from helpers.paths import replacing
+from helpers.plumbing.paths import replacing
 
 FOLDER = Path(__file__).resolve().parent / "still"
 """The pictures that ship with the project, one PNG for a graph."""

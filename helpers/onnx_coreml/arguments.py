@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import onnx
 
 from helpers import coreml
-from helpers.labels import in_order
+from helpers.plumbing.labels import in_order
 
 from . import graph, pictures
 

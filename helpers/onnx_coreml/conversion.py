@@ -4,7 +4,7 @@ import contextlib
 import gc
 
 from helpers import coreml
-from helpers.quiet import coremltools, quiet
+from helpers.plumbing.quiet import coremltools, quiet
 
 from . import arguments, graph, lowerings, proof
 

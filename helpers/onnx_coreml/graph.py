@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from helpers import onnx_files
+from helpers.plumbing import onnx_files
 
 
 def read(model) -> onnx.ModelProto:

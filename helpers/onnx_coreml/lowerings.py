@@ -14,7 +14,7 @@ import onnx
 
 from helpers.coreml import pooling
 from helpers.coreml.pooling import numpy_type
-from helpers.quiet import quiet
+from helpers.plumbing.quiet import quiet
 
 from .access import attribute, builder, constant, given, picked, whole
 from .resize import resize

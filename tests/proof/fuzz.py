@@ -29,10 +29,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from helpers import checkpoints, coreml, coreml_runtime, netron_view, paths
+from helpers import checkpoints, coreml, coreml_runtime, netron_view
 from helpers.model import AlexNet
 from helpers.netron_view import pictures
-from helpers.quiet import coremltools, quiet
+from helpers.plumbing import paths
+from helpers.plumbing.quiet import coremltools, quiet
 
 TABLE = paths.MEASURED / "fuzz.json"
 FILES = 10_000

@@ -24,9 +24,10 @@ from unittest import mock
 
 import torch
 
-from helpers import paths, runs, training
+from helpers import runs, training
 from helpers.data import CIFAR10
 from helpers.drawings import make_drawings
+from helpers.plumbing import paths
 from helpers.training import Recipe, fit
 
 TABLE = paths.MEASURED / "interrupts.json"

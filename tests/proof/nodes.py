@@ -24,9 +24,10 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from helpers import coreml, coreml_runtime, paths
+from helpers import coreml, coreml_runtime
 from helpers.coreml import agreement
 from helpers.onnx_coreml import convert, lowerings
+from helpers.plumbing import paths
 
 MEASURED = paths.MEASURED / "onnx_nodes.json"
 REFUSALS = Path(__file__).with_name("node_refusals.json")

@@ -14,9 +14,10 @@ from dataclasses import asdict
 
 import torch
 
-from helpers import camera, checkpoints, paths, photos
+from helpers import camera, checkpoints, photos
 from helpers.data import load_cifar10
 from helpers.intervals import gain, share
+from helpers.plumbing import paths
 
 TABLE = paths.MEASURED / "photos.json"
 NOT_RUN = 77

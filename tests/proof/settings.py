@@ -24,8 +24,9 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers import environment, paths
 from helpers.netron_view.pictures import BROWSERS
+from helpers.plumbing import paths
+from helpers.workshop import environment
 
 TABLE = paths.MEASURED / "settings.json"
 PYTEST = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-p", "tests.scratch"]
@@ -186,7 +187,7 @@ def install(folder: Path, python: str, user: dict) -> str:
     variables = {key: value for key, value in os.environ.items() if key not in ("PYTHON", "PYTHONPATH")}
     if user:
         variables |= {"HOME": str(folder), "PIP_NO_CACHE_DIR": "1"}
-    command = [python, "-S", "helpers/environment.py"]
+    command = [python, "-S", "helpers/workshop/environment.py"]
     done = subprocess.run(command, cwd=folder, env=variables, text=True, capture_output=True, **user)
     if done.returncode:
         raise NotHere(f"`make setup` failed: {done.stderr.strip().splitlines()[-1]}")

@@ -14,8 +14,9 @@ from pathlib import Path
 import onnxruntime
 import torch
 
-from helpers import checkpoints, coreml, coreml_runtime, onnx_coreml, paths
+from helpers import checkpoints, coreml, coreml_runtime, onnx_coreml
 from helpers.onnx_export import export_onnx
+from helpers.plumbing import paths
 
 from .zoo import pictures
 

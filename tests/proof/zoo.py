@@ -20,8 +20,9 @@ import torchvision
 from torch import nn
 from torch.nn import functional as F
 
-from helpers import coreml, coreml_runtime, onnx_coreml, paths
-from helpers.quiet import quiet
+from helpers import coreml, coreml_runtime, onnx_coreml
+from helpers.plumbing import paths
+from helpers.plumbing.quiet import quiet
 
 NETWORKS = (
     "convnext_tiny",

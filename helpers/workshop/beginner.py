@@ -1,4 +1,4 @@
-"""The training loop that a first tutorial teaches, to measure ours against: see ``helpers.bench``."""
+"""The training loop that a first tutorial teaches, to measure ours against: see ``helpers.workshop.bench``."""
 
 import time
 

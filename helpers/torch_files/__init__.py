@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
-from helpers import paths
-from helpers.paths import shorten
+from helpers.plumbing import paths
+from helpers.plumbing.paths import shorten
 
 LARGEST = 10**9
 """Bytes of a file. It is read whole, and takes as much memory."""

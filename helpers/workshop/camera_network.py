@@ -1,4 +1,4 @@
-"""Make the second checkpoint: ``python -m helpers.camera_network`` (minutes).
+"""Make the second checkpoint: ``python -m helpers.workshop.camera_network`` (minutes).
 
 It starts from the checkpoint that ships and goes on training it with
 ``Recipe.camera()``; what ships is a mean of the two. Run it again whenever the shipped one has changed, and then

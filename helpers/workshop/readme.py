@@ -1,4 +1,4 @@
-"""Write the README's tables and picture, and the notebooks' times: ``python -m helpers.readme``.
+"""Write the README's tables and picture, and the notebooks' times: ``python -m helpers.workshop.readme``.
 
 A table stands between ``<!-- NAME -->`` and ``<!-- end NAME -->`` and is written
 by the function of that name below. Nothing between the two is typed by hand.
@@ -9,7 +9,9 @@ import re
 
 import nbformat
 
-from helpers import bench, chapter, paths
+from helpers import chapter
+from helpers.plumbing import paths
+from helpers.workshop import bench
 
 README = paths.ROOT / "README.md"
 ROAD = paths.ROOT / "notebooks" / "road.png"

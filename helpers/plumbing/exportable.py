@@ -5,7 +5,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.module_tracker import ModuleTracker
 
-from helpers.model import check_network
+from helpers.plumbing.networks import check_network
 
 SQUASH = {
     "softmax": ("softmax", "special_softmax", "softmin", "gumbel_softmax"),

@@ -1,6 +1,6 @@
 """Time our training against a beginner's loop, and every trick against its absence: ``make bench``.
 
-``python -m helpers.bench`` runs what is missing, each run in a process of its own,
+``python -m helpers.workshop.bench`` runs what is missing, each run in a process of its own,
 and keeps every finished one in ``artifacts/bench/``: stop it when you like, and it
 goes on where it was. The results are in ``artifacts/bench.json`` (medians),
 ``bench.jsonl`` (every seed) and ``bench.png``. ``--keep`` makes them the ones that
@@ -28,8 +28,9 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers import beginner, checkpoints, figures, paths, runs
+from helpers import checkpoints, figures, runs
 from helpers.data import CIFAR10, load_cifar10
+from helpers.plumbing import paths
 from helpers.training import (
     Batches,
     Recipe,
@@ -40,6 +41,7 @@ from helpers.training import (
     pick_precision,
     time_per_step,
 )
+from helpers.workshop import beginner
 
 TARGET = 0.80
 BEGINNER_EPOCHS = 15
@@ -695,7 +697,9 @@ def ship(results: list[dict], data, path=checkpoints.SHIPPED) -> int:
 
 def main(arguments=None, data=None, shrink=lambda recipe: recipe) -> int:
     """See the module. ``data`` and ``shrink`` are for tests: all then happens in this process."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.bench", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers.workshop.bench", description=__doc__.split("\n\n")[0]
+    )
     parser.add_argument(
         "--only", nargs="+", metavar="GROUP", help='groups by their first letters, e.g. "quick"'
     )
@@ -732,7 +736,7 @@ def main(arguments=None, data=None, shrink=lambda recipe: recipe) -> int:
     command = [
         sys.executable,
         "-m",
-        "helpers.bench",
+        "helpers.workshop.bench",
         *(["--seeds", str(chosen.seeds)] if chosen.seeds else []),
     ]
     for number, job in enumerate(asked, start=1):

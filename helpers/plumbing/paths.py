@@ -18,13 +18,13 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 """The checkout: the folder that holds ``notebooks/`` and ``helpers/``."""
 
-PRETRAINED = Path(__file__).resolve().parent / "pretrained"
+PRETRAINED = ROOT / "helpers/pretrained"
 """The checkpoint that ships with the project. Never written by a notebook."""
 
-MEASURED = Path(__file__).resolve().parent / "measured"
+MEASURED = ROOT / "helpers/measured"
 """The measured numbers that ship with the project; README and notebooks show them. Only scripts write here."""
 
 PARTIAL = ".partial-"

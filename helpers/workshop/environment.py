@@ -66,7 +66,7 @@ import re
 import shutil
 import subprocess
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 VENV = os.path.join(ROOT, ".venv")
 VENV_PYTHON = os.path.join(VENV, "bin", "python")
 STAMP = os.path.join(VENV, ".complete")
@@ -372,6 +372,9 @@ def check():
 def main(arguments):
     """``make setup``; with the argument ``run``, ``make run``: its own process takes this one's place."""
     try:
+        sys.path.insert(
+            0, os.path.join(ROOT, "helpers", "plumbing")
+        )  # not as helpers.plumbing: this may be any Python
         from mode import mode
 
         mode()
@@ -379,9 +382,9 @@ def main(arguments):
         stop(str(error))
     setup()
     if arguments[:1] == ["run"]:
-        # Ctrl-C waits until helpers.run is there to answer it.
+        # Ctrl-C waits until helpers.workshop.run is there to answer it.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
-        os.execv(VENV_PYTHON, [VENV_PYTHON, "-m", "helpers.run"] + arguments[1:])
+        os.execv(VENV_PYTHON, [VENV_PYTHON, "-m", "helpers.workshop.run"] + arguments[1:])
 
 
 if __name__ == "__main__":

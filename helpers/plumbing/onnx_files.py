@@ -6,7 +6,8 @@ from pathlib import Path
 import onnx
 from onnx import external_data_helper
 
-from helpers import paths, torch_files
+from helpers import torch_files
+from helpers.plumbing import paths
 
 _BEGINNINGS = (
     (b"\x80", 0, "a Python pickle: weights or a model of PyTorch. Load it with helpers.checkpoints and export it."),

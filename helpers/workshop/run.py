@@ -1,6 +1,6 @@
 """Run every notebook in order, each in its own kernel: ``make run``.
 
-``python -m helpers.run`` writes the executed notebooks and a page of each to
+``python -m helpers.workshop.run`` writes the executed notebooks and a page of each to
 ``artifacts/executed/``, and a table of what was measured to
 ``artifacts/summary.json``. With ``--save`` (``make notebooks``) the outputs also
 go back into ``notebooks/``, cleaned so that two builds differ only where numbers
@@ -53,9 +53,10 @@ from nbconvert import HTMLExporter
 from nbstripout import strip_output
 from traitlets.config import Config
 
-from helpers import chapter, paths
-from helpers.environment import alone
-from helpers.mode import mode
+from helpers import chapter
+from helpers.plumbing import paths
+from helpers.plumbing.mode import mode
+from helpers.workshop.environment import alone
 
 NOTEBOOKS = paths.ROOT / "notebooks"
 CELL_LIMIT_S = 3600
@@ -186,7 +187,7 @@ def execute(path) -> tuple[nbformat.NotebookNode, float, str]:
 
 async def _execute(notebook, path, folder: Path) -> str:
     """Run a notebook's cells in a new kernel, whose files go to ``folder``; return the error text."""
-    cells, silent = Cells(notebook), logging.getLogger("helpers.run.nbclient")
+    cells, silent = Cells(notebook), logging.getLogger("helpers.workshop.run.nbclient")
     silent.addHandler(logging.NullHandler())
     silent.propagate = False  # what it would say is said below
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
@@ -329,8 +330,8 @@ def keep_measured(summary: dict) -> None:
 
     A run of some notebooks only replaces what these measured.
     """
-    from helpers import readme
     from helpers.training import describe_device
+    from helpers.workshop import readme
 
     measured = chapter.read_measured()
     everything = set(summary["seconds"]) >= set(chapter.NOTEBOOKS)
@@ -394,7 +395,9 @@ def find(names: list[str]) -> list[Path]:
 
 
 def main(arguments=None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m helpers.run", description="Run every notebook in order.")
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers.workshop.run", description="Run every notebook in order."
+    )
     parser.add_argument("--save", action="store_true", help="save the outputs into notebooks/ as well")
     parser.add_argument("--measure", action="store_true", help="keep the summary as the numbers that ship")
     parser.add_argument("--ship", action="store_true", help="ship the checkpoint that notebook 01 trains")

@@ -6,7 +6,7 @@ import numbers
 import unicodedata
 from pathlib import Path
 
-from helpers import paths
+from helpers.plumbing import paths
 
 
 def in_order(given, *, count: int | None = None, argument: str = "class_labels") -> list[str]:

@@ -1,0 +1,1 @@
+"""What the lessons stand on and a learner need not enter: paths, the mode, the device, interruptions."""

@@ -1,0 +1,1 @@
+"""For those who maintain the series: what makes, times, runs and ships it. No lesson imports it."""
