@@ -584,7 +584,7 @@ def _problem(card) -> str:
     try:
         Recipe.of(card["recipe"])
     except ValueError as error:
-        return torch_files.printable(error)
+        return torch_files.printable(error, 200).rstrip(".")
     return ""
 
 

@@ -101,7 +101,7 @@ class Recipe:
             try:
                 value = KINDS[f.type](value, *f.metadata.get("limits", ()))
             except ValueError as error:
-                raise ValueError(f"Recipe({f.name}={value!r}): {f.name} must be {error}.") from None
+                raise ValueError(f"Recipe({f.name}={value!r:.60}): {f.name} must be {error}.") from None
             object.__setattr__(self, f.name, value)
 
     def __repr__(self) -> str:

@@ -60,7 +60,10 @@ def check_answer(answer, images: int | None, classes: int | None = None) -> None
             "logits alone, or wrap it in a module that does."
         )
     if answer.ndim != 2 or images not in (None, len(answer)) or classes not in (None, answer.shape[1]):
-        shape, count = "×".join(map(str, answer.shape)) or "one number", images or (len(answer) if answer.ndim else 1)
+        shape, count = (
+            "×".join(map(str, answer.shape)) or "one number",
+            images or (len(answer) if answer.ndim else 1),
+        )
         raise ValueError(
             f"The network returns {shape} for {count} images, and {count}×{classes or 'classes'} logits are needed, one per "
             "class. Change its last layer."
