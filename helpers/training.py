@@ -137,8 +137,13 @@ def fit(
         return training.stopped() if training else history
 
 
-_TRAINED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-"""The models that ``fit`` has trained in this process."""
+_TRAINED: dict[int, weakref.ref] = {}
+"""The models that ``fit`` has trained in this process. Not a WeakSet: it would clear up in a callback, where a Ctrl-C is lost."""
+
+
+def _trained_before(model: nn.Module) -> bool:
+    known = _TRAINED.get(id(model))
+    return known is not None and known() is model
 
 
 def _check_arguments(data, recipe, resume) -> None:
@@ -246,12 +251,12 @@ class _Training:
 
     def run(self, after_epoch) -> History:
         """Train to the end."""
-        if self.model in _TRAINED and not self.history.steps:
+        if _trained_before(self.model) and not self.history.steps:
             self.shown.say(
                 "This model has been trained before: it goes on from its weights, at the start of the recipe. "
                 "recipe.model() makes a new one; after an interruption, resume=history goes on."
             )
-        _TRAINED.add(self.model)
+        _TRAINED[id(self.model)] = weakref.ref(self.model)
         with self.ctrl_c, torch.enable_grad():
             self.keep_state()
             while not self.history.finished:
