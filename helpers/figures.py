@@ -446,11 +446,11 @@ def waterfall(steps, *, alt: str) -> None:
         show(figure, alt)
 
 
-def fault_curves(curves: dict, *, alt: str) -> None:
-    """Accuracy over the strength of a fault, one small plot for each fault, with 95 % intervals.
+def corruption_curves(curves: dict, *, alt: str) -> None:
+    """Accuracy over the strength of a corruption, one small plot for each, with 95 % intervals.
 
     Args:
-        curves: fault → ``{"strengths": …, "unit": …, name of a network: [Interval, …]}``. The first
+        curves: corruption → ``{"strengths": …, "unit": …, name of a network: [Interval, …]}``. The first
             network is drawn light, the second in colour.
         alt: what the reader should see.
     """
@@ -461,7 +461,7 @@ def fault_curves(curves: dict, *, alt: str) -> None:
         figure, axes = plt.subplots(rows, 3, figsize=(7.6, 1.75 * rows), sharey=True, squeeze=False)
         for axis in axes.flat[len(curves) :]:
             axis.axis("off")
-        for axis, (fault, curve) in zip(axes.flat, curves.items(), strict=False):
+        for axis, (corruption, curve) in zip(axes.flat, curves.items(), strict=False):
             networks = [name for name in curve if name not in ("strengths", "unit")]
             for name, colour, marker in zip(networks, ("#6d8498", ACCENT), "os", strict=False):
                 middle = [100 * measured.value for measured in curve[name]]
@@ -471,7 +471,7 @@ def fault_curves(curves: dict, *, alt: str) -> None:
             first, last = curve["strengths"][0], curve["strengths"][-1]
             if first > last:  # JPEG's quality and darkness fall as they get worse
                 axis.invert_xaxis()
-            axis.set_title(fault, fontsize=9)
+            axis.set_title(corruption, fontsize=9)
             axis.set_xlabel(curve["unit"], fontsize=7)
             axis.tick_params(labelsize=7)
             axis.set_ylim(0, 100)

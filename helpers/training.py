@@ -76,7 +76,7 @@ class Recipe:
 
     Attributes:
         augment: ``"camera"`` makes the batches look as cameras might have taken them
-            (``helpers.camera.imitate``, notebook 06); empty leaves them alone.
+            (``helpers.camera.augment``, notebook 06); empty leaves them alone.
         cutout: side in pixels of a grey square that hides a random place of each image,
             so that the network learns not to lean on one detail (DeVries and Taylor,
             2017, "Improved Regularization of Convolutional Neural Networks with Cutout").
@@ -449,7 +449,7 @@ class Batches:
             pixels = pixels.permute(0, 3, 1, 2).float() / 255
             if recipe.augment:
                 faults = _generator(((recipe.seed * 100_003 + number) * 100_003 + step) * 1009 + self.rank)
-                pixels = camera.imitate(pixels, faults)
+                pixels = camera.augment(pixels, faults)
             if recipe.cutout:
                 start = hidden[:, chosen, None] - recipe.cutout // 2
                 inside = (along >= start) & (along < start + recipe.cutout)

@@ -38,7 +38,7 @@ def shown(monkeypatch):
         (lambda: figures.reliability(BROKEN), "the network answers with NaN; its weights are broken"),
         (lambda: figures.class_counts({}, CLASSES), "there are no labels"),
         (lambda: figures.waterfall([], alt="none"), "there are no steps"),
-        (lambda: figures.fault_curves({}, alt="none"), "there are no curves"),
+        (lambda: figures.corruption_curves({}, alt="none"), "there are no curves"),
         (lambda: figures.coverage({}, alt="none"), "there are no curves"),
         (
             lambda: figures.threshold(calibration.Coverage(*torch.zeros(3, 0)), SimpleNamespace(value=0.5)),

@@ -383,22 +383,22 @@ def file(sharp_model, tmp_path_factory):
 
 
 def test_the_file_answers_what_the_network_answers(folder, file, sharp_model):
-    result = photos.evaluate(folder, file)
+    result = photos.evaluate_folder(folder, file)
     probs = sharp_model(photos.load_photos(folder).images.float() / 255).softmax(1)
     assert (result.evaluation.probs - probs).abs().max() < 1e-4
     assert result.accuracy.value == (probs.argmax(1) == result.evaluation.labels).double().mean()
     assert "20 photos of 10 classes: right" in repr(result)
 
 
-def test_several_views_are_the_mean_of_ten_answers(folder, file, sharp_model):
+def test_test_time_augmentation_is_the_mean_of_ten_answers(folder, file, sharp_model):
     squares = photos.load_photos(folder, size=128)
-    together = photos.ask(file, squares.images, squares.labels, several_views=True).probs
-    looks = photos.views(squares.images)
+    together = photos.ask(file, squares.images, squares.labels, tta=True).probs
+    looks = photos.tta_views(squares.images)
     assert len(looks) == 10 and all(look.shape == (20, 3, 32, 32) for look in looks)
     each = [sharp_model(look.float() / 255).softmax(1) for look in looks]
     assert (together - torch.stack(each).mean(0)).abs().max() < 1e-4
     assert torch.equal(looks[5], looks[0].flip(-1))
-    result = photos.evaluate(folder, file, several_views=True)
+    result = photos.evaluate_folder(folder, file, tta=True)
     assert torch.allclose(result.evaluation.probs, together)
 
 
@@ -407,7 +407,7 @@ def test_the_contact_sheet_shows_the_mistakes(folder, file, monkeypatch):
     monkeypatch.setattr(
         photos.figures, "images", lambda pictures, titles, alt: shown.append((pictures, titles, alt))
     )
-    result = photos.evaluate(folder, file)
+    result = photos.evaluate_folder(folder, file)
     result.show_mistakes()
     ((pictures, titles, alt),) = shown
     wrong = int((~result.right).sum())
@@ -423,7 +423,7 @@ def test_a_model_with_other_classes_is_refused(file, folder):
     model = load(file)
     model.labels = model.labels[::-1]
     with pytest.raises(ValueError, match="The model knows truck, ship"):
-        photos.evaluate(folder, model)
+        photos.evaluate_folder(folder, model)
 
 
 # -- intervals ---------------------------------------------------------------------------------------
@@ -475,7 +475,7 @@ def test_a_gain_is_counted_picture_by_picture():
         intervals.gain(before, after[:-1])
 
 
-def test_faults_work_on_photos(folder):
+def test_corruptions_work_on_photos(folder):
     images = photos.load_photos(folder, size=128).images
     dark = camera.exposure(images.float() / 255, -2)
     assert photos.to_32((dark * 255).round().to(torch.uint8)).float().mean() < images.float().mean()
