@@ -8,8 +8,10 @@ import torch
 
 from helpers import checkpoints, figures
 from helpers.data import CIFAR10
+from helpers.evaluation import evaluate
 from helpers.plumbing import paths
-from helpers.training import Recipe, evaluate, pick_device, pick_precision
+from helpers.plumbing.device import pick_device, pick_precision
+from helpers.recipe import Recipe
 from helpers.workshop import bench, readme
 
 

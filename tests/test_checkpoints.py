@@ -12,9 +12,11 @@ import torch
 
 from helpers import checkpoints
 from helpers.data import load_cifar10
+from helpers.evaluation import evaluate
+from helpers.history import History
 from helpers.model import AlexNet
 from helpers.plumbing import paths
-from helpers.training import History, Recipe, evaluate
+from helpers.recipe import Recipe
 
 
 @pytest.fixture

@@ -483,7 +483,7 @@ def test_corruptions_work_on_photos(folder):
 
 def test_the_camera_network_that_ships_is_the_one_that_its_recipe_makes():
     from helpers import checkpoints
-    from helpers.training import Recipe
+    from helpers.recipe import Recipe
     from helpers.workshop import camera_network
 
     network, card = checkpoints.load_camera()
@@ -512,7 +512,7 @@ def test_the_camera_network_is_the_shipped_one_trained_further(drawings, tmp_pat
     import dataclasses
 
     from helpers import checkpoints
-    from helpers.training import Recipe
+    from helpers.recipe import Recipe
     from helpers.workshop import camera_network
 
     recipe = dataclasses.replace(Recipe.camera(), epochs=1, learning_rate=1e-5)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from helpers.training import Recipe
+from helpers.recipe import Recipe
 
 
 class Pictures(Dataset):

@@ -9,6 +9,7 @@ checkpoint, and ``--add`` measures only what the shipped results lack.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -19,28 +20,23 @@ import subprocess
 import sys
 import textwrap
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from itertools import zip_longest
 from statistics import mean, median
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers import checkpoints, figures, runs
+from helpers import checkpoints, figures, runs, training
+from helpers.batches import Batches
 from helpers.data import CIFAR10, load_cifar10
+from helpers.evaluation import evaluate
 from helpers.plumbing import paths
-from helpers.training import (
-    Batches,
-    Recipe,
-    describe_device,
-    evaluate,
-    fit,
-    pick_device,
-    pick_precision,
-    time_per_step,
-)
+from helpers.plumbing.device import describe_device, pick_device, pick_precision
+from helpers.recipe import Recipe
+from helpers.training import fit, time_per_step
 from helpers.workshop import beginner
 
 TARGET = 0.80
@@ -63,12 +59,37 @@ class Trick:
         why: what it does, in a sentence.
         source: where it comes from.
         without: the fields of the recipe that take it away; of ``learning_rate`` the factor.
+        instead: or else what takes the place of a part of the trainer: where it stands, its name, the other part.
     """
 
     name: str
     why: str
     source: str
-    without: dict
+    without: dict = field(default_factory=dict)
+    instead: tuple = ()
+
+
+def in_float32(device) -> torch.dtype:
+    """For ``pick_precision``: products of 32-bit numbers everywhere."""
+    return torch.float32
+
+
+def constant_rate(optimizer, recipe: Recipe, steps: int):
+    """For ``make_scheduler``: the learning rate stays as it is."""
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+
+def plain_momentum(model, recipe: Recipe, make=training.make_optimizer):
+    """For ``make_optimizer``: momentum that does not look ahead."""
+    optimizer = make(model, recipe)
+    for group in optimizer.param_groups:
+        group["nesterov"] = False
+    return optimizer
+
+
+def by_chance(batches: Batches, epoch: int, generator: torch.Generator) -> torch.Tensor:
+    """For ``Batches.mirrored``: a new coin for every image in every epoch."""
+    return torch.randint(0, 2, (len(batches.labels),), generator=generator).bool()
 
 
 TRICKS = [
@@ -76,7 +97,7 @@ TRICKS = [
         "bfloat16",
         "Products of 16-bit numbers, sums of 32-bit ones: twice the numbers in each instruction.",
         "Kalamkar et al., 2019, A Study of BFLOAT16 for Deep Learning Training",
-        {"bfloat16": False},
+        instead=(training, "pick_precision", in_float32),
     ),
     Trick(
         "small pictures first",
@@ -88,13 +109,7 @@ TRICKS = [
         "channels last",
         "The channels of a pixel lie side by side in memory, as fast convolutions want them.",
         "PyTorch, Channels Last Memory Format",
-        {"channels_last": False},
-    ),
-    Trick(
-        "keeping memory",
-        "What a step frees stays with the process: the system need not clear it again for the next step.",
-        "The GNU C Library, mallopt",
-        {"keep_memory": False},
+        instead=(training, "LAYOUT", torch.contiguous_format),
     ),
     Trick(
         "pooling first",
@@ -124,13 +139,14 @@ TRICKS = [
         "one-cycle rate",
         "Large steps find the region, small ones the place in it. Without it: half the rate, all the time.",
         "Smith and Topin, 2018, Super-Convergence",
-        {"schedule": False, "learning_rate": 0.5},
+        {"learning_rate": 0.5},
+        instead=(training, "make_scheduler", constant_rate),
     ),
     Trick(
         "Nesterov",
         "Momentum that looks one step ahead.",
         "Sutskever et al., 2013, On the Importance of Initialization and Momentum",
-        {"nesterov": False},
+        instead=(training, "make_optimizer", plain_momentum),
     ),
     Trick(
         "weight decay",
@@ -157,19 +173,42 @@ TRICKS = [
         "taking turns",
         "Each picture and its mirror image in turn, not by chance.",
         "Jordan, 2024, 94% on CIFAR-10 in 3.29 Seconds",
-        {"alternating": False},
+        instead=(Batches, "mirrored", by_chance),
     ),
 ]
-"""Every trick of the quick recipe that one field takes away."""
+"""Every trick of the quick recipe that can be taken away alone."""
+
+
+def without(trick: Trick, recipe: Recipe):
+    """The recipe without a trick, and a block (``with …:``) in which the trainer is without it, too."""
+    change = dict(trick.without)
+    if "learning_rate" in change:
+        change["learning_rate"] *= recipe.learning_rate
+    block = mock.patch.object(*trick.instead) if trick.instead else contextlib.nullcontext()
+    return replace(recipe, **change), block
 
 
 COMPARED = ["beginner", "beginner, 2 workers", *(f"without {trick.name}" for trick in TRICKS)]
 """What is compared with the quick recipe."""
 
 
+TURNS = [
+    ("beginner", "beginner, 2 workers"),
+    ("without bfloat16", "without small pictures first"),
+    ("without channels last",),
+    ("without pooling first", "without Muon"),
+    ("without fast biases", "without batch norm"),
+    ("without one-cycle rate", "without Nesterov"),
+    ("without weight decay", "without label smoothing"),
+    ("without shifts", "without mirror images"),
+    ("without taking turns",),
+]
+"""Which of them share a turn of the quick recipe: one is measured right before it, the other right after it."""
+
+
 def beside(name: str) -> str:
-    """The turn of the quick recipe that stands next to this one's: two of ``COMPARED`` share one."""
-    return f"ours {COMPARED.index(name) // 2 + 1}"
+    """The turn of the quick recipe that stands next to this one's."""
+    return f"ours {next(number for number, turn in enumerate(TURNS, start=1) if name in turn)}"
 
 
 @dataclass(frozen=True)
@@ -212,10 +251,7 @@ def jobs(seeds: int | None = None, shrink=lambda recipe: recipe) -> list[Job]:
     quick, full = shrink(Recipe.quick()), shrink(Recipe.full())
     recipes = {"limit": quick, "quick": quick, "full": full} | dict.fromkeys(COMPARED, quick)
     for trick in TRICKS:
-        change = dict(trick.without)
-        if "learning_rate" in change:
-            change["learning_rate"] *= quick.learning_rate
-        recipes[f"without {trick.name}"] = replace(quick, **change)
+        recipes[f"without {trick.name}"], _ = without(trick, quick)
     workers = {"beginner, 2 workers": 2}
 
     def several(group, usual):
@@ -224,8 +260,8 @@ def jobs(seeds: int | None = None, shrink=lambda recipe: recipe) -> list[Job]:
 
     def turns():
         for number in range(seeds or ROUNDS):
-            for first, *second in zip_longest(COMPARED[::2], COMPARED[1::2]):
-                for name in (first, beside(first), *filter(None, second)):
+            for first, *second in TURNS:
+                for name in (first, beside(first), *second):
                     recipe = replace(recipes.get(name, quick), seed=number)
                     yield Job(f"turn: {name}", recipe, workers.get(name, 0))
 
@@ -314,13 +350,23 @@ def measure(job: Job, data, epochs: int = BEGINNER_EPOCHS) -> dict:
     """Do one job here and now, and keep its result."""
     device = pick_device()
     result = {"group": job.group, "seed": job.recipe.seed, "stamp": stamp(data)}
+    trick = next((one for one in TRICKS if job.group.endswith(f"without {one.name}")), None)
+    with without(trick, job.recipe)[1] if trick else contextlib.nullcontext():
+        result |= _measure(job, data, device, epochs)
+    result["peak_memory"] = peak_memory(device, job.workers)
+    with paths.replacing(folder() / f"{job.name}.json") as temporary:
+        temporary.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    return result
+
+
+def _measure(job: Job, data, device, epochs: int) -> dict:
     what = job.group.removeprefix("turn: ")
     turn = what != job.group
     part = a_tenth(data) if turn else data
     if what == "limit":
-        result |= limit(job.recipe, device) | {"loading": loading(data, job.recipe, device)}
-    elif what.startswith("beginner"):
-        result["rows"] = beginner.train(
+        return limit(job.recipe, device) | {"loading": loading(data, job.recipe, device)}
+    if what.startswith("beginner"):
+        rows = beginner.train(
             job.recipe.model(),
             part,
             job.recipe,
@@ -329,18 +375,16 @@ def measure(job: Job, data, epochs: int = BEGINNER_EPOCHS) -> dict:
             epochs=job.recipe.epochs if turn else epochs,
             target=TARGET,
         )
-    elif turn:
+        return {"rows": rows}
+    if turn:
         history = fit(job.recipe.model(), part, job.recipe, device=device)
         if not history.finished:
             raise KeyboardInterrupt
-        result["rows"] = history.rows
-    else:
-        run = runs.train(job.recipe, data, folder=folder() / "runs")
-        result |= {"rows": run.history.rows, "run": run.folder.name}
-    result["peak_memory"] = peak_memory(device, job.workers)
-    with paths.replacing(folder() / f"{job.name}.json") as temporary:
-        temporary.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    return result
+        return {"rows": history.rows}
+    # A trick that is no field of the recipe would be taken for the quick recipe's run: a folder for each.
+    place = folder() / "runs" if what in ("quick", "full") else folder() / "runs" / file_name(what, 0)
+    run = runs.train(job.recipe, data, folder=place)
+    return {"rows": run.history.rows, "run": run.folder.name}
 
 
 def a_tenth(data) -> CIFAR10:

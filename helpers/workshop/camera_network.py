@@ -9,7 +9,9 @@ import copy
 
 from helpers import checkpoints
 from helpers.data import load_cifar10
-from helpers.training import Recipe, evaluate, fit
+from helpers.evaluation import evaluate
+from helpers.recipe import Recipe
+from helpers.training import fit
 
 SHARE = 0.8
 """How much of the mean is the network that was trained further. From 0.7 to 0.9 little depends on it."""

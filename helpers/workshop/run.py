@@ -330,7 +330,7 @@ def keep_measured(summary: dict) -> None:
 
     A run of some notebooks only replaces what these measured.
     """
-    from helpers.training import describe_device
+    from helpers.plumbing.device import describe_device
     from helpers.workshop import readme
 
     measured = chapter.read_measured()
