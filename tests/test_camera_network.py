@@ -34,9 +34,9 @@ def test_the_mean_of_two_networks_lies_between_them():
 def test_the_camera_network_is_the_shipped_one_trained_further(drawings, tmp_path):
     recipe = dataclasses.replace(Recipe.camera(), epochs=1, learning_rate=1e-5)
     with pytest.raises(ValueError, match="trained on CIFAR-10, and this is drawings"):
-        camera_network.train(drawings, tmp_path / "camera.pth", recipe)
+        camera_network.fine_tune(drawings, tmp_path / "camera.pth", recipe)
     as_photos = dataclasses.replace(drawings, source="CIFAR-10")
-    card = camera_network.train(as_photos, tmp_path / "camera.pth", recipe)
+    card = camera_network.fine_tune(as_photos, tmp_path / "camera.pth", recipe)
     made, read = checkpoints.load_checkpoint(tmp_path / "camera.pth")
     assert read == card and card["recipe"]["augment"] == "camera"
     before = checkpoints.load_checkpoint()[0].classifier[-1].weight

@@ -3,12 +3,13 @@
 import inspect
 import itertools
 import os
+from typing import Any
 
 import torch
 from torch import nn
 
 
-def check_network(model) -> None:
+def check_network(model: object) -> None:
     """Refuse what is no network: a state_dict, the name of a file, a class.
 
     Raises:
@@ -43,7 +44,7 @@ def device_of(model: nn.Module) -> torch.device:
     return next((tensor.device for tensor in held), torch.device("cpu"))
 
 
-def check_answer(answer, images: int | None, classes: int | None = None) -> None:
+def check_answer(answer: object, images: int | None, classes: int | None = None) -> None:
     """Refuse a network's answer that is not one row of numbers for each image.
 
     Args:
@@ -60,14 +61,17 @@ def check_answer(answer, images: int | None, classes: int | None = None) -> None
             "logits alone, or wrap it in a module that does."
         )
     if answer.ndim != 2 or images not in (None, len(answer)) or classes not in (None, answer.shape[1]):
-        shape, count = "×".join(map(str, answer.shape)) or "one number", images or (len(answer) if answer.ndim else 1)
+        shape, count = (
+            "×".join(map(str, answer.shape)) or "one number",
+            images or (len(answer) if answer.ndim else 1),
+        )
         raise ValueError(
             f"The network returns {shape} for {count} images, and {count}×{classes or 'classes'} logits are needed, one per "
             "class. Change its last layer."
         )
 
 
-def check_logits(logits, classes: int | None = None) -> None:
+def check_logits(logits: Any, classes: int | None = None) -> None:
     """Refuse a network's answers that are no logits: a softmax that is added to them would be wrong.
 
     Args:
@@ -94,7 +98,13 @@ VIEW = "view size is not compatible"
 """What PyTorch says of ``view`` on images that are laid out channels last, where ``reshape`` would do."""
 
 
-def check_model(model, sizes, device, classes: int, layout: torch.memory_format) -> torch.memory_format:
+def check_model(
+    model: nn.Module,
+    sizes: tuple[int, ...],
+    device: torch.device,
+    classes: int,
+    layout: torch.memory_format,
+) -> torch.memory_format:
     """Move a network that is to be trained to the device, and let it answer once, before any time is spent on it.
 
     Args:
@@ -119,18 +129,23 @@ def check_model(model, sizes, device, classes: int, layout: torch.memory_format)
         )
     was_training = model.training
     try:
-        for tried in dict.fromkeys((layout, torch.contiguous_format)):
-            model.to(device, memory_format=tried).eval()
-            try:
-                for size in sorted({32, *sizes}, reverse=True):
-                    image = torch.zeros(1, 3, size, size, device=device).contiguous(memory_format=tried)
-                    check_answer(_answer(model, image, sizes), 1, classes)
-                return tried
-            except RuntimeError as error:
-                if VIEW not in str(error):
-                    raise
+        _try(model.eval(), sizes, device, classes, layout)
+        return layout
+    except RuntimeError as error:
+        if VIEW not in str(error):
+            raise
+        _try(model, sizes, device, classes, torch.contiguous_format)
+        return torch.contiguous_format
     finally:
         model.train(was_training)
+
+
+def _try(model, sizes, device, classes: int, layout) -> None:
+    """Let the model answer to an image of every size."""
+    model.to(device).to(memory_format=layout)
+    for size in sorted({32, *sizes}, reverse=True):
+        image = torch.zeros(1, 3, size, size, device=device).contiguous(memory_format=layout)
+        check_answer(_answer(model, image, sizes), 1, classes)
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ def loaders(data, recipe: Recipe, workers: int) -> tuple[DataLoader, DataLoader]
     )
 
 
-def train(model, data, recipe: Recipe, *, workers=0, device="cpu", epochs: int, target: float) -> list[dict]:
+def learn(model, data, recipe: Recipe, *, workers=0, device="cpu", epochs: int, target: float) -> list[dict]:
     """The loop of the well-known first tutorials: DataLoader, PIL transforms, float32, Adam at 0.001.
 
     Args:

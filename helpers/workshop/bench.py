@@ -14,179 +14,33 @@ import json
 import math
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
-import textwrap
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from statistics import mean, median
-from unittest import mock
 
 import torch
-import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
-from helpers import checkpoints, figures, runs, training
-from helpers.batches import Batches
+from helpers import checkpoints, figures, runs
+from helpers.benchmark import TARGET
 from helpers.data import CIFAR10, load_cifar10
 from helpers.evaluation import evaluate
 from helpers.plumbing import paths
 from helpers.plumbing.device import describe_device, pick_device, pick_precision
 from helpers.recipe import Recipe
-from helpers.training import fit, time_per_step
+from helpers.training import fit
 from helpers.workshop import beginner
+from helpers.workshop.limits import limit, loading, peak_memory
+from helpers.workshop.tricks import TRICKS, without
 
-TARGET = 0.80
 BEGINNER_EPOCHS = 15
 """Where a beginner's loop ends that has not reached the target."""
 
 ROUNDS = 5
 """How often what is compared in time takes its turn."""
-
-SHIPPED = paths.MEASURED / "bench.json"
-"""The results that ship with the project, and beside them the figure."""
-
-
-@dataclass(frozen=True)
-class Trick:
-    """Something in the recipe that is there to make it better or faster.
-
-    Attributes:
-        name: in a few words.
-        why: what it does, in a sentence.
-        source: where it comes from.
-        without: the fields of the recipe that take it away; of ``learning_rate`` the factor.
-        instead: or else what takes the place of a part of the trainer: where it stands, its name, the other part.
-    """
-
-    name: str
-    why: str
-    source: str
-    without: dict = field(default_factory=dict)
-    instead: tuple = ()
-
-
-def in_float32(device) -> torch.dtype:
-    """For ``pick_precision``: products of 32-bit numbers everywhere."""
-    return torch.float32
-
-
-def constant_rate(optimizer, recipe: Recipe, steps: int):
-    """For ``make_scheduler``: the learning rate stays as it is."""
-    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-
-
-def plain_momentum(model, recipe: Recipe, make=training.make_optimizer):
-    """For ``make_optimizer``: momentum that does not look ahead."""
-    optimizer = make(model, recipe)
-    for group in optimizer.param_groups:
-        group["nesterov"] = False
-    return optimizer
-
-
-def by_chance(batches: Batches, epoch: int, generator: torch.Generator) -> torch.Tensor:
-    """For ``Batches.mirrored``: a new coin for every image in every epoch."""
-    return torch.randint(0, 2, (len(batches.labels),), generator=generator).bool()
-
-
-TRICKS = [
-    Trick(
-        "bfloat16",
-        "Products of 16-bit numbers, sums of 32-bit ones: twice the numbers in each instruction.",
-        "Kalamkar et al., 2019, A Study of BFLOAT16 for Deep Learning Training",
-        instead=(training, "pick_precision", in_float32),
-    ),
-    Trick(
-        "small pictures first",
-        "Small pictures cost little, and what is learnt from them need not be learnt again.",
-        "Howard and Gugger, 2020, fastai: A Layered API for Deep Learning",
-        {"sizes": (32,)},
-    ),
-    Trick(
-        "channels last",
-        "The channels of a pixel lie side by side in memory, as fast convolutions want them.",
-        "PyTorch, Channels Last Memory Format",
-        instead=(training, "LAYOUT", torch.contiguous_format),
-    ),
-    Trick(
-        "pooling first",
-        "Batch norm and ReLU after pooling have a quarter of the numbers to touch.",
-        "ours: for ReLU and pooling alone the order makes no difference",
-        {"pool_first": False},
-    ),
-    Trick(
-        "Muon",
-        "Steps in which every direction counts the same. Without it: SGD, with twice the rate and a weight decay of 0.0005.",
-        "Jordan and others, 2024, Muon: An Optimizer for Hidden Layers",
-        {"muon": False, "learning_rate": 2.0, "weight_decay": 5e-4, "bias_rate": 1.0},
-    ),
-    Trick(
-        "fast biases",
-        "Biases and batch norm learn ten times as fast as the weights.",
-        "Jordan, 2024, 94% on CIFAR-10 in 3.29 Seconds, who takes 64",
-        {"bias_rate": 1.0},
-    ),
-    Trick(
-        "batch norm",
-        "Each layer sees numbers of the same spread, so that large steps do no harm.",
-        "Ioffe and Szegedy, 2015, Batch Normalization",
-        {"batch_norm": False},
-    ),
-    Trick(
-        "one-cycle rate",
-        "Large steps find the region, small ones the place in it. Without it: half the rate, all the time.",
-        "Smith and Topin, 2018, Super-Convergence",
-        {"learning_rate": 0.5},
-        instead=(training, "make_scheduler", constant_rate),
-    ),
-    Trick(
-        "Nesterov",
-        "Momentum that looks one step ahead.",
-        "Sutskever et al., 2013, On the Importance of Initialization and Momentum",
-        instead=(training, "make_optimizer", plain_momentum),
-    ),
-    Trick(
-        "weight decay",
-        "Weights that nothing needs shrink.",
-        "Krogh and Hertz, 1991, A Simple Weight Decay Can Improve Generalization",
-        {"weight_decay": 0.0},
-    ),
-    Trick(
-        "label smoothing",
-        "The target is 0.91, not 1: the network need not become ever surer.",
-        "Szegedy et al., 2016, Rethinking the Inception Architecture",
-        {"label_smoothing": 0.0},
-    ),
-    Trick(
-        "shifts",
-        "Pictures moved by a few pixels are new pictures.",
-        "Krizhevsky, Sutskever and Hinton, 2012, ImageNet Classification",
-        {"crop_padding": 0},
-    ),
-    Trick(
-        "mirror images", "So are mirrored ones.", "Krizhevsky, Sutskever and Hinton, 2012", {"flip": False}
-    ),
-    Trick(
-        "taking turns",
-        "Each picture and its mirror image in turn, not by chance.",
-        "Jordan, 2024, 94% on CIFAR-10 in 3.29 Seconds",
-        instead=(Batches, "mirrored", by_chance),
-    ),
-]
-"""Every trick of the quick recipe that can be taken away alone."""
-
-
-def without(trick: Trick, recipe: Recipe):
-    """The recipe without a trick, and a block (``with …:``) in which the trainer is without it, too."""
-    change = dict(trick.without)
-    if "learning_rate" in change:
-        change["learning_rate"] *= recipe.learning_rate
-    block = mock.patch.object(*trick.instead) if trick.instead else contextlib.nullcontext()
-    return replace(recipe, **change), block
-
 
 COMPARED = ["beginner", "beginner, 2 workers", *(f"without {trick.name}" for trick in TRICKS)]
 """What is compared with the quick recipe."""
@@ -273,69 +127,6 @@ def jobs(seeds: int | None = None, shrink=lambda recipe: recipe) -> list[Job]:
     return plan
 
 
-# -- the machine -------------------------------------------------------------------------------------
-
-
-def matmul_rate(device, precision, size: int | None = None, seconds: float = 1.0) -> float:
-    """FLOP/s of a large matrix product, the fastest thing this machine does: the median of many."""
-    size = size or (8192 if device.type == "cuda" else 2048)
-    one = torch.rand(size, size, device=device).to(precision)
-    other = torch.rand(size, size, device=device).to(precision)
-    times, began = [], time.perf_counter()
-    while len(times) < 5 or time.perf_counter() - began < seconds:
-        started = time.perf_counter()
-        (one @ other)[0, 0].item()  # waits until a GPU has finished
-        times.append(time.perf_counter() - started)
-    return 2 * size**3 / median(times[2:])
-
-
-def step_flops(recipe: Recipe) -> int:
-    """FLOPs of one training step, forwards and backwards, as PyTorch counts them; the mean over ``recipe.sizes``."""
-    model = recipe.model().train()
-    labels = torch.zeros(recipe.batch_size, dtype=torch.int64)
-    counts = []
-    for size in recipe.sizes:
-        with FlopCounterMode(display=False) as counter:
-            F.cross_entropy(model(torch.rand(recipe.batch_size, 3, size, size)), labels).backward()
-        counts.append(counter.get_total_flops())
-    return round(mean(counts))
-
-
-def limit(recipe: Recipe, device) -> dict:
-    """How near a training step comes to the machine's limit, the rate of a large matrix product."""
-    precision = pick_precision(device)
-    before, step = matmul_rate(device, precision), time_per_step(recipe, device=device, steps=20)
-    rate = median([before, matmul_rate(device, precision)])
-    flops = step_flops(recipe)
-    return {"matmul_rate": rate, "step_flops": flops, "step_seconds": step, "share": flops / step / rate}
-
-
-def loading(data, recipe: Recipe, device) -> dict:
-    """Seconds to hand out the batches of one epoch, with nothing learnt from them."""
-    seconds = {}
-    train, _ = beginner.loaders(data, recipe, workers=0)
-    ours = Batches(data.train_images, data.train_labels, recipe, device)
-    for name, batches in {"DataLoader": train, "in memory": ours.epoch(0)}.items():
-        started = time.perf_counter()
-        for images, labels in batches:
-            images, labels = images.to(device), labels.to(device)
-        labels[0].item()  # waits until a GPU has finished
-        seconds[name] = time.perf_counter() - started
-    return seconds
-
-
-def peak_memory(device, workers: int = 0) -> int:
-    """Bytes that this process had in use at most: of the GPU's memory, else of the machine's.
-
-    Each worker is taken to be as large as the largest.
-    """
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return unit * (own + workers * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-
-
 # -- measuring ---------------------------------------------------------------------------------------
 
 
@@ -366,7 +157,7 @@ def _measure(job: Job, data, device, epochs: int) -> dict:
     if what == "limit":
         return limit(job.recipe, device) | {"loading": loading(data, job.recipe, device)}
     if what.startswith("beginner"):
-        rows = beginner.train(
+        rows = beginner.learn(
             job.recipe.model(),
             part,
             job.recipe,
@@ -549,136 +340,6 @@ def summarise(results: list[dict], data) -> dict:
     }
 
 
-LOOPS = {
-    "a": "a beginner's loop: PIL, float32, Adam",
-    "b": "a beginner's loop, two workers",
-    "c": "ours, the quick recipe",
-}
-
-
-def tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
-    """The results as tables: a head and rows of texts each. A table with no rows is left out."""
-
-    def number(value, form, unit="", before=""):
-        return "–" if value is None else f"{before}{value:{form}}{unit}"
-
-    def in_turns(one):
-        text = number(one["times_as_long"], ".2f", before="×")
-        return text + (f" ({min(one['rounds']):.2f} to {max(one['rounds']):.2f})" if one["rounds"] else "")
-
-    def to_target(one):
-        if one["time_to_80_s"] or not one["gave_up_s"]:
-            return number(one["time_to_80_s"], ".0f", " s")
-        return f"not in {one['gave_up_s']:.0f} s, {one['gave_up_epochs']} epochs"
-
-    loops = [
-        [
-            LOOPS[key],
-            number(one["seconds_per_epoch"], ".1f", " s"),
-            in_turns(one),
-            to_target(one),
-            f"{one['reached_80']} of {one['seeds']}",
-            number(one["images_per_s"], ",.0f"),
-            number(one["peak_memory"] / 1e6, ",.0f", " MB"),
-        ]
-        for key, one in results["loops"].items()
-        if one
-    ]
-    recipes = [
-        [
-            f"`{name}`",
-            f"{one['accuracy']:.2%}",
-            f"{one['lowest']:.2%} to {one['highest']:.2%}",
-            f"{one['seconds']:.0f} s",
-            str(one["seeds"]),
-        ]
-        for name, one in results["recipes"].items()
-        if one
-    ]
-    tricks = [
-        [
-            one["name"],
-            f"{one['with']['accuracy']:.1%}",
-            f"{one['without']['accuracy']:.1%}",
-            in_turns(one),
-            one["why"],
-            one["source"],
-        ]
-        for one in results["tricks"]
-    ]
-    heads = [
-        [
-            "the same network, trained by",
-            "an epoch",
-            "in turns",
-            f"to {TARGET:.0%}",
-            "seeds that got there",
-            "images per second",
-            "memory at most",
-        ],
-        ["recipe", "median accuracy", "lowest to highest", "time", "seeds"],
-        ["trick", "accuracy with", "without", "time without", "what it does", "source"],
-    ]
-    return [(head, rows) for head, rows in zip(heads, (loops, recipes, tricks), strict=True) if rows]
-
-
-def in_words(results: dict) -> str:
-    """Where it was measured, what the ratios are, how near the machine's limit a step comes, what loading costs, what is missing."""
-    text = f"Measured on: {results['machine']}, {results['cores']} cores."
-    if ratio := results["ratio_per_epoch"]:
-        text += f" In turns with ours, an epoch of the beginner's loop takes {ratio:.2f} times as long as the mean of ours"
-        if to_target := results["ratio_to_80"]:
-            least = "at least " if results["ratio_to_80_is_a_lower_bound"] else ""
-            text += f", and the way to {TARGET:.0%}, counted in such epochs, {least}{to_target:.1f} times"
-        text += "."
-    if one := results["limit"]:
-        slow, fast = one["loading"]["DataLoader"], one["loading"]["in memory"]
-        text += (
-            f" A step of the quick recipe computes {one['step_flops'] / 1e9:.0f} GFLOP in "
-            f"{1000 * one['step_seconds']:.0f} ms on average, at {one['share']:.0%} of the rate of a large matrix product. "
-            f"Only handing out the batches of an epoch takes {slow:.0f} s with a DataLoader and {fast:.1f} s from memory."
-        )
-    missing = [LOOPS[key] for key, one in results["loops"].items() if not one]
-    missing += [f"`{name}`" for name, one in results["recipes"].items() if not one]
-    return text + (f" Not benchmarked yet: {'; '.join(missing)}." if missing else "")
-
-
-def shipped() -> dict | None:
-    """The results that ship with the project; None when nobody has measured them yet."""
-    return json.loads(SHIPPED.read_text(encoding="utf-8")) if SHIPPED.exists() else None
-
-
-WIDTH = 96
-"""Characters that fit into a line of a notebook's output."""
-
-
-def fitting(widths: list[int]) -> int:
-    """How many columns, two characters apart, fit into a line."""
-    ends = [sum(widths[:count]) + 2 * (count - 1) for count in range(1, len(widths) + 1)]
-    return sum(end <= WIDTH for end in ends)
-
-
-def show() -> None:
-    """Print the shipped results as tables and draw them; say so when there are none.
-
-    Columns at the end that a notebook's line has no room for are left out: the README has them.
-    """
-    results = shipped()
-    if results is None:
-        print("Not measured yet. On a machine that has nothing else to do, `make bench` measures it.")
-        return
-    print("\n".join(textwrap.wrap(in_words(results).replace("`", ""), WIDTH)))  # the README's marks
-    for head, rows in tables(results):
-        rows = [[cell.replace("`", "") for cell in row] for row in rows]
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        columns = fitting(widths)
-        print()
-        for row in (head, *rows):
-            cells = list(zip(row, widths, strict=True))[:columns]
-            print("  ".join(f"{cell:<{width}}" for cell, width in cells).rstrip())
-    figures.benchmark(results, target=TARGET)
-
-
 KEPT = ("bench.json", "bench.jsonl", "bench.png")
 """What is written: the medians, every job with its seed (a line each), and the figure."""
 
@@ -696,13 +357,13 @@ def write(summary: dict, results: list[dict]) -> None:
 def keep() -> None:
     """Make the results in the artifacts folder the ones that ship."""
     for name in KEPT:
-        with paths.replacing(SHIPPED.with_name(name)) as temporary:
+        with paths.replacing(paths.MEASURED / name) as temporary:
             shutil.copyfile(paths.artifact(name), temporary)
 
 
 def take_shipped() -> None:
     """Put the shipped results where this run looks for finished jobs. Newer ones that are there stay."""
-    path = SHIPPED.with_suffix(".jsonl")
+    path = paths.MEASURED / "bench.jsonl"
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         result = json.loads(line)
         own = folder() / f"{file_name(result['group'], result['seed'])}.json"

@@ -37,8 +37,8 @@ def mean(before: dict, after: dict, share: float) -> dict:
     }
 
 
-def train(data, path=checkpoints.CAMERA, recipe: Recipe | None = None) -> dict:
-    """Train the shipped network further, and write its mean with the shipped one, and a card, each whole or not at all.
+def fine_tune(data, path=checkpoints.CAMERA, recipe: Recipe | None = None) -> dict:
+    """Fine-tune the shipped network (train it further on other pictures), and write its mean with the shipped one, and a card, each whole or not at all.
 
     Args:
         data: as ``load_cifar10()`` returns.
@@ -68,5 +68,5 @@ def train(data, path=checkpoints.CAMERA, recipe: Recipe | None = None) -> dict:
 
 
 if __name__ == "__main__":
-    card = train(load_cifar10(drawings=False))
+    card = fine_tune(load_cifar10(drawings=False))
     print(f"{card['test_accuracy']:.2%} on the test images of {card['data']}")

@@ -217,9 +217,7 @@ def main() -> int:
             f"{what:<24} {how:<24} {row['tried']:4d} tried {row['interrupted']:4d} stopped {row['equal']:4d} equal"
         )
     tried, equal = (sum(row[name] for row in table.values()) for name in ("tried", "equal"))
-    print(
-        f"{equal} of {tried} runs that went on equal the run without a stop ({describe_device(device)})"
-    )
+    print(f"{equal} of {tried} runs that went on equal the run without a stop ({describe_device(device)})")
     written = json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else {}
     written[device.type] = {
         "machine": describe_device(device),
