@@ -1,4 +1,4 @@
-"""What every notebook says first, and what it proved: the thread through the chapter."""
+"""What every notebook says first, and what it proved: the thread through the series."""
 
 import json
 import platform

@@ -9,6 +9,7 @@ A drawing is made in three steps: a background, the figure, then the camera
 (light and noise). The figures are drawn four times too large and averaged down,
 so that their edges are smooth. Pose, colours, background and light come from a
 random generator; the same generator state gives the same scene at every size.
+Long because each of the ten figures is drawn in full.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""How sure a measured accuracy is: 95 % intervals, for a share and for a difference of two.
+"""How sure a measured accuracy is: 95 % confidence intervals, for a share and for a difference of two.
 
 Notebook 06 introduces them. An accuracy that was counted on a few hundred
 pictures would have come out differently on a few hundred others; the interval
