@@ -449,6 +449,9 @@ def test_wilsons_interval():
         with pytest.raises(ValueError, match="True"):
             intervals.share(wrong)
     assert intervals.share([True, False]) == intervals.share(answers(1, 1))
+    for wrong in (None, "ab", [[1], [1, 2]]):
+        with pytest.raises(ValueError, match="a tensor or a list of True and False, not "):
+            intervals.share(wrong)
     intervals.show({})
 
 
@@ -473,6 +476,9 @@ def test_a_gain_is_counted_picture_by_picture():
     assert both.value == pytest.approx(0.05)
     with pytest.raises(ValueError, match="Compare the answers to the same pictures"):
         intervals.gain(before, after[:-1])
+    for wrong, says in (("ab", "a list of True and False"), ([float("nan"), 1.0], "one of these is NaN")):
+        with pytest.raises(ValueError, match=says):
+            intervals.gain(wrong, wrong)
 
 
 def test_faults_work_on_photos(folder):
@@ -532,3 +538,22 @@ def test_the_measured_table_holds_what_the_project_promises():
     assert under_faults.value >= 0.05 and under_faults.low > 0
     assert photos.measured("under_faults")["camera network"][1].value >= 0.03
     assert photos.measured("test_images")["camera network"][1].value >= -0.01
+
+
+@pytest.mark.parametrize("name", ["ca\x1b[2Jt", "cat\u202egod", "cat\n"])
+def test_a_name_cannot_write_on_the_terminal(tmp_path, name):
+    """As the folder of a class, outside the classes, and as a photo that is none."""
+    (tmp_path / "photos/cat").mkdir(parents=True)
+    (tmp_path / f"photos/cat/{name}.jpg").write_bytes(b"no picture")
+    said = []
+    for place in ("photos", f"photos/{name}", f"photos/{name}.jpg"):
+        if place.endswith(name):
+            (tmp_path / place).mkdir()
+        elif place != "photos":
+            (tmp_path / f"photos/{name}").rmdir()
+            (tmp_path / place).write_bytes(b"")
+        with pytest.raises(ValueError) as raised:
+            photos.load_photos(tmp_path / "photos")
+        said.append(str(raised.value))
+    assert "class folders" in said[2] and "no class" in said[1]
+    assert not [text for text in said if not text.isprintable()]
