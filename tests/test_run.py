@@ -208,7 +208,7 @@ def test_a_wrong_mode_is_refused_in_one_sentence(folder, monkeypatch, capsys):
 
 def start(folder, before="", arguments=()):
     """`make run` on the notebooks of ``folder``, in a process that says what it does as it goes."""
-    code = f"import sys, pathlib; from helpers import run; run.NOTEBOOKS = pathlib.Path({str(folder)!r}); {before}\n"
+    code = f"import sys, pathlib; from helpers.workshop import run; run.NOTEBOOKS = pathlib.Path({str(folder)!r}); {before}\n"
     code += f"sys.exit(run.answering({list(arguments)!r}))"
     return start_python("-c", code)
 
