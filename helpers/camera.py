@@ -51,6 +51,10 @@ def check(images, *strengths) -> None:
             raise ValueError(
                 f"A corruption's strength is a number, not {strength!r}. helpers.camera.CORRUPTIONS has some."
             )
+        if not number and strength.numel() not in (1, len(images)):
+            raise ValueError(
+                f"These are {strength.numel()} strengths for {len(images)} images. Give one number, or one for each image."
+            )
 
 
 def blur(images, sigma):
@@ -121,8 +125,14 @@ def white_balance(images, stops):
 
 
 def jpeg(images, quality):
-    """Saved as JPEG, by Pillow, with a quality of 1 (worst) to 95."""
+    """Saved as JPEG, by Pillow, with a quality of 1 (worst) to 95.
+
+    Raises:
+        ValueError: another quality.
+    """
     check(images, quality)
+    if isinstance(quality, torch.Tensor) or not 1 <= quality <= 95:
+        raise ValueError(f"quality={quality!r}: a JPEG is saved with one number from 1 (worst) to 95.")
     pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     saved = []
     for picture in pixels:
@@ -235,7 +245,13 @@ def augment(images, generator, *, untouched: float = 0.4):
 
     Returns:
         N×3×H×W, float, 0 to 1.
+
+    Raises:
+        ValueError: ``untouched`` is no share; or as ``check``.
     """
+    check(images)
+    if not isinstance(untouched, numbers.Real) or not 0 <= untouched <= 1:
+        raise ValueError(f"untouched={untouched!r} is a share of the images: a number from 0 to 1.")
     n = len(images)
     touched = torch.rand(n, generator=generator) >= untouched
 

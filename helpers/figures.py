@@ -7,6 +7,7 @@ figure is drawn in one piece, and they share the style.
 """
 
 import itertools
+import numbers
 
 import matplotlib.pyplot as plt
 import torch
@@ -44,6 +45,28 @@ def _nothing(why: str) -> None:
     print(f"Nothing to draw: {why}.")
 
 
+def _whole(name: str, value, least: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name}={value!r} must be a whole number, at least {least}.")
+
+
+def _named(count: int, classes) -> None:
+    """Each of ``count`` classes has a name."""
+    if len(classes) != count or not count:
+        raise ValueError(
+            f"These are {len(classes)} class names for {count} classes. Give one name for each, in order, e.g. data.classes."
+        )
+
+
+def _known(labels, classes) -> None:
+    """Each label is the place of a class name."""
+    if labels.is_floating_point() or (len(labels) and not 0 <= labels.min() <= labels.max() < len(classes)):
+        raise ValueError(
+            f"The labels of {len(classes)} classes are whole numbers from 0 to {len(classes) - 1}, and here are others. "
+            "Give one name for each class, in order, e.g. data.classes."
+        )
+
+
 def _grid(count: int, columns: int, side: float):
     rows = -(-count // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(columns * side, rows * (side + 0.22)), squeeze=False)
@@ -60,7 +83,11 @@ def images(pictures, titles, *, columns: int = 10, alt: str) -> None:
         titles: N texts.
         columns: pictures per row.
         alt: what the reader should see.
+
+    Raises:
+        ValueError: ``columns`` is no whole number of 1 or more.
     """
+    _whole("columns", columns)
     if not len(pictures):
         return _nothing("there is no picture")
     with plt.rc_context(STYLE):
@@ -76,7 +103,12 @@ def one_of_each(pictures, labels, classes, *, rows: int = 4) -> None:
 
     Args:
         pictures: N×3×H×W, uint8. labels: N, int64. classes: their names.
+
+    Raises:
+        ValueError: a label without a name, or ``rows`` is no whole number of 1 or more.
     """
+    _known(labels, classes)
+    _whole("rows", rows)
     blank = torch.ones_like(pictures[:1]) * (255 if pictures.dtype == torch.uint8 else 1)
     shown = blank.repeat(rows * len(classes), 1, 1, 1)
     for column in range(len(classes)):
@@ -93,9 +125,14 @@ def class_counts(splits: dict, classes) -> None:
     Args:
         splits: name → labels (N, int64), e.g. ``{"train": …, "test": …}``.
         classes: the names of the classes.
+
+    Raises:
+        ValueError: a label without a name.
     """
     if not splits:
         return _nothing("there are no labels")
+    for labels in splits.values():
+        _known(labels, classes)
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7.6, 2.2))
         for place, (name, labels) in enumerate(splits.items()):
@@ -307,7 +344,11 @@ def confusion(matrix, classes) -> None:
     Args:
         matrix: classes×classes counts; row = the right class, column = the answer.
         classes: their names.
+
+    Raises:
+        ValueError: more or fewer names than classes.
     """
+    _named(len(matrix), classes)
     share = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
     with plt.rc_context(STYLE | {"axes.grid": False}):
         figure, axis = plt.subplots(figsize=(5.2, 4.6))
@@ -341,7 +382,11 @@ def per_class(matrix, classes) -> None:
 
     Args:
         matrix: the confusion matrix, as in ``confusion``.
+
+    Raises:
+        ValueError: more or fewer names than classes.
     """
+    _named(len(matrix), classes)
     right = matrix.diag() / matrix.sum(1).clamp(min=1)
     order = right.argsort()
     with plt.rc_context(STYLE):
@@ -364,7 +409,16 @@ def mistakes(evaluation, pictures, classes, *, count: int = 20) -> None:
     Args:
         evaluation: of these pictures, in this order.
         pictures: N×3×H×W, uint8.
+
+    Raises:
+        ValueError: more or fewer names than classes, or pictures than answers; ``count`` is no whole number.
     """
+    _named(evaluation.probs.shape[1], classes)
+    _whole("count", count, least=0)
+    if len(pictures) != len(evaluation.labels):
+        raise ValueError(
+            f"These are {len(pictures)} pictures and {len(evaluation.labels)} answers. Give the pictures that were evaluated."
+        )
     sure = evaluation.probs.max(1).values.clone()
     sure[evaluation.predictions == evaluation.labels] = -1
     worst = sure.argsort(descending=True)[:count]
@@ -391,7 +445,11 @@ def reliability(evaluation, *, bins: int = 10) -> float:
 
     Returns:
         The expected calibration error, 0 to 1.
+
+    Raises:
+        ValueError: ``bins`` is no whole number of 1 or more.
     """
+    _whole("bins", bins)
     if not len(evaluation.labels):
         _nothing("there is no answer")
         return float("nan")

@@ -166,3 +166,23 @@ def test_a_wide_picture_is_blurred_and_turned_as_a_square_one_is():
             wide[..., 6:18, middle], corruption(square)[..., 42:54, middle], atol=1e-4, rtol=0
         )
         assert wide[..., 6:18, middle].max() > 0.05
+
+
+@pytest.mark.parametrize("quality", [0, -5, 96, torch.tensor([50.0])])
+def test_a_quality_that_jpeg_does_not_have_is_named(images, quality):
+    with pytest.raises(ValueError, match=r"one number from 1 \(worst\) to 95"):
+        camera.jpeg(images, quality)
+
+
+@pytest.mark.parametrize("untouched", [2, -0.1, float("nan"), "x"])
+def test_a_share_of_untouched_images_is_a_share(images, untouched):
+    with pytest.raises(ValueError, match=f"untouched={untouched!r} is a share"):
+        camera.augment(images, torch.Generator(), untouched=untouched)
+
+
+@pytest.mark.parametrize("fault", [camera.blur, camera.exposure, camera.white_balance, camera.rotation])
+def test_strengths_for_another_number_of_images_are_named(images, fault):
+    with pytest.raises(
+        ValueError, match=r"4 strengths for 6 images\. Give one number, or one for each image"
+    ):
+        fault(images, torch.ones(4))

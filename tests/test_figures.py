@@ -73,3 +73,53 @@ def test_nothing_to_draw_is_said_in_a_sentence(shown, capsys, draw):
 def test_hardly_anything_is_drawn(shown, draw, alt):
     draw()
     assert alt in shown[0]
+
+
+WRONG = Evaluation(torch.eye(3).flip(0), torch.arange(3))
+
+
+@pytest.mark.parametrize(
+    ("draw", "says"),
+    [
+        (
+            lambda: figures.images(PICTURES, CLASSES, columns=0, alt="x"),
+            "columns=0 must be a whole number, at least 1",
+        ),
+        (lambda: figures.images(PICTURES, CLASSES, columns=1.5, alt="x"), "columns=1.5 must be"),
+        (lambda: figures.one_of_each(PICTURES, torch.arange(3), CLASSES, rows=-1), "rows=-1 must be"),
+        (
+            lambda: figures.one_of_each(PICTURES, torch.arange(3), CLASSES[:2]),
+            "labels of 2 classes are whole numbers",
+        ),
+        (lambda: figures.class_counts({"a": torch.arange(3)}, CLASSES[:2]), "from 0 to 1.*one name for each"),
+        (
+            lambda: figures.class_counts({"a": torch.tensor([-1])}, CLASSES),
+            "from 0 to 2, and here are others",
+        ),
+        (lambda: figures.class_counts({"a": torch.zeros(3)}, CLASSES), "whole numbers"),
+        (
+            lambda: figures.confusion(RIGHT.confusion(), CLASSES[:2]),
+            "2 class names for 3 classes.*one name for each",
+        ),
+        (lambda: figures.confusion(RIGHT.confusion(), [*CLASSES, "x"]), "4 class names for 3 classes"),
+        (lambda: figures.confusion(torch.zeros(0, 0), []), "0 class names for 0 classes"),
+        (lambda: figures.per_class(RIGHT.confusion(), CLASSES[:2]), "2 class names for 3 classes"),
+        (lambda: figures.per_class(torch.zeros(0, 0), []), "0 class names for 0 classes"),
+        (lambda: figures.mistakes(WRONG, PICTURES, CLASSES[:2]), "2 class names for 3 classes"),
+        (
+            lambda: figures.mistakes(WRONG, PICTURES, CLASSES, count=-1),
+            "count=-1 must be a whole number, at least 0",
+        ),
+        (
+            lambda: figures.mistakes(WRONG, PICTURES[:1], CLASSES),
+            "1 pictures and 3 answers. Give the pictures",
+        ),
+        (lambda: figures.reliability(RIGHT, bins=0), "bins=0 must be a whole number, at least 1"),
+        (lambda: figures.reliability(RIGHT, bins=1.5), "bins=1.5 must be"),
+        (lambda: figures.reliability(RIGHT, bins=True), "bins=True must be"),
+    ],
+)
+def test_what_cannot_be_drawn_is_named(shown, draw, says):
+    with pytest.raises(ValueError, match=says):
+        draw()
+    assert shown == []

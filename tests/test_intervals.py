@@ -26,6 +26,9 @@ def test_wilsons_interval():
         with pytest.raises(ValueError, match="True"):
             intervals.share(wrong)
     assert intervals.share([True, False]) == intervals.share(answers(1, 1))
+    for wrong in (None, "ab", [[1], [1, 2]]):
+        with pytest.raises(ValueError, match="a tensor or a list of True and False, not "):
+            intervals.share(wrong)
     intervals.show({})
 
 
@@ -50,3 +53,6 @@ def test_a_gain_is_counted_picture_by_picture():
     assert both.value == pytest.approx(0.05)
     with pytest.raises(ValueError, match="Compare the answers to the same pictures"):
         intervals.gain(before, after[:-1])
+    for wrong, says in (("ab", "a list of True and False"), ([float("nan"), 1.0], "one of these is NaN")):
+        with pytest.raises(ValueError, match=says):
+            intervals.gain(wrong, wrong)

@@ -437,3 +437,22 @@ def test_the_measured_table_holds_what_the_project_promises():
     assert under_faults.value >= 0.05 and under_faults.low > 0
     assert photos.measured("under_faults")["camera network"][1].value >= 0.03
     assert photos.measured("test_images")["camera network"][1].value >= -0.01
+
+
+@pytest.mark.parametrize("name", ["ca\x1b[2Jt", "cat\u202egod", "cat\n"])
+def test_a_name_cannot_write_on_the_terminal(tmp_path, name):
+    """As the folder of a class, outside the classes, and as a photo that is none."""
+    (tmp_path / "photos/cat").mkdir(parents=True)
+    (tmp_path / f"photos/cat/{name}.jpg").write_bytes(b"no picture")
+    said = []
+    for place in ("photos", f"photos/{name}", f"photos/{name}.jpg"):
+        if place.endswith(name):
+            (tmp_path / place).mkdir()
+        elif place != "photos":
+            (tmp_path / f"photos/{name}").rmdir()
+            (tmp_path / place).write_bytes(b"")
+        with pytest.raises(ValueError) as raised:
+            photos.load_photos(tmp_path / "photos")
+        said.append(str(raised.value))
+    assert "class folders" in said[2] and "no class" in said[1]
+    assert not [text for text in said if not text.isprintable()]
