@@ -34,7 +34,7 @@ from helpers.torch_files import Content, Unknown
 
 SHIPPED = paths.PRETRAINED / "alexnet.pth"
 CAMERA = paths.PRETRAINED / "alexnet_camera.pth"
-"""The second checkpoint: the shipped one, trained further on pictures with a camera's faults (notebook 06)."""
+"""The second checkpoint: the shipped one, fine-tuned on pictures with a camera's corruptions (notebook 06)."""
 
 TRAINED = "alexnet.pth"
 """Name of the checkpoint that notebook 01 writes into the artifacts folder."""
@@ -657,7 +657,7 @@ def _check_pair(model: nn.Module, card: dict, path: Path) -> None:
 
 
 def load_camera() -> tuple[AlexNet, dict]:
-    """The network for the app: the shipped one, trained further on pictures with a camera's faults.
+    """The network for the app: the shipped one, fine-tuned on pictures with a camera's corruptions.
 
     Returns:
         The network in evaluation mode, on the CPU, and its card. Notebook 06 measures what it is worth.

@@ -187,7 +187,7 @@ def the_photos() -> str:
         row("… with bars (letterbox)", shapes["letterbox, antialiased"]),
         row("photos by way of 128×128, the shipped network", clean["plain network"]),
         row("… the repaired road", clean[best]),
-        row("the same with faults of a camera, the shipped network", spoilt["plain network"]),
+        row("the same with corruptions of a camera, the shipped network", spoilt["plain network"]),
         row("… the repaired road", spoilt[best]),
         row("test images, the shipped network", test["plain network"]),
         row("… the repaired road", test[best]),
