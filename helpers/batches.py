@@ -100,7 +100,9 @@ class Batches:
             pixels = self.pixels[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
             pixels = pixels.permute(0, 3, 1, 2).float() / 255
             if recipe.augment:
-                corruptions = _generator(((recipe.seed * 100_003 + number) * 100_003 + step) * 1009 + self.rank)
+                corruptions = _generator(
+                    ((recipe.seed * 100_003 + number) * 100_003 + step) * 1009 + self.rank
+                )
                 pixels = camera.augment(pixels, corruptions)
             if hidden is not None:
                 start = hidden[:, chosen, None] - recipe.cutout // 2

@@ -400,8 +400,7 @@ def ship(results: list[dict], data, path=checkpoints.SHIPPED) -> int:
     return chosen["seed"]
 
 
-def main(arguments=None, data=None, shrink=lambda recipe: recipe) -> int:
-    """See the module. ``data`` and ``shrink`` are for tests: all then happens in this process."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m helpers.workshop.bench", description=__doc__.split("\n\n")[0]
     )
@@ -419,6 +418,12 @@ def main(arguments=None, data=None, shrink=lambda recipe: recipe) -> int:
     parser.add_argument("--keep", action="store_true", help="the results ship with the project")
     parser.add_argument("--ship", action="store_true", help="ship the full recipe's median seed")
     parser.add_argument("--job", help=argparse.SUPPRESS)  # one job, in the process that main() starts for it
+    return parser
+
+
+def main(arguments=None, data=None, shrink=lambda recipe: recipe) -> int:
+    """See the module. ``data`` and ``shrink`` are for tests: all then happens in this process."""
+    parser = _parser()
     chosen = parser.parse_args(arguments)
     alone = data is None
     data = data or load_cifar10()
