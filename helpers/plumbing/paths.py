@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from helpers.plumbing import variables
+
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: the folder that holds ``notebooks/`` and ``helpers/``."""
 
@@ -47,7 +49,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
 def _folder(variable: str, usual: str) -> Path:
-    return Path(os.path.expanduser(os.environ.get(variable) or ROOT / usual)).absolute()
+    return Path(os.path.expanduser(variables.read(variable) or ROOT / usual)).absolute()
 
 
 def data_dir() -> Path:
