@@ -104,7 +104,7 @@ class CIFAR10:
         digest = hashlib.blake2b(digest_size=8)
         for tensor in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.cpu().contiguous().numpy())
+            digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
 
@@ -296,7 +296,8 @@ def _read(root: Path) -> CIFAR10:
             raise _Damaged(str(error)) from error
         # torchvision gives N×32×32×3; the batches, and the networks, have the channels first.
         tensors += [torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets)]
-    return CIFAR10(*tensors)
+    train_images, train_labels, test_images, test_labels = tensors
+    return CIFAR10(train_images, train_labels, test_images, test_labels)
 
 
 def _name(root: Path) -> str:
@@ -326,7 +327,7 @@ def _download(root: Path) -> CIFAR10 | None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         for url in sources:
-            host = printable(urlsplit(url).hostname)
+            host = printable(urlsplit(url).hostname or "")
             try:
                 with replacing_folder(root / FOLDER, NEEDED_BYTES) as fresh:
                     data = _fetch_and_check(url, fresh.parent)
@@ -383,7 +384,7 @@ def _fetch_and_check(url: str, folder: Path) -> CIFAR10:
     # An interruption can leave tqdm's lock held for good; with a new one the next download does not wait for it.
     tqdm.set_lock(threading.RLock())
     archive = folder / ARCHIVE
-    title = f"CIFAR-10 from {printable(urlsplit(url).hostname)}"
+    title = f"CIFAR-10 from {printable(urlsplit(url).hostname or '')}"
     with (
         download.ask(url) as response,
         tqdm(desc=title, total=ARCHIVE_BYTES, unit="B", unit_scale=True, leave=False) as bar,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 
-def check_network(model) -> None:
+def check_network(model: object) -> None:
     """Refuse what is no network: a state_dict, the name of a file, a class.
 
     Raises:
@@ -43,7 +43,7 @@ def device_of(model: nn.Module) -> torch.device:
     return next((tensor.device for tensor in held), torch.device("cpu"))
 
 
-def check_logits(logits, classes: int | None = None) -> None:
+def check_logits(logits: torch.Tensor, classes: int | None = None) -> None:
     """Refuse a network's answers that are no logits: a softmax that is added to them would be wrong.
 
     Args:

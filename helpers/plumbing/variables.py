@@ -17,7 +17,7 @@ import os
 FORMER = {"CHAPTER_CIFAR10": "CIFAR10_ROOT", "CHAPTER_MIRROR": "CIFAR10_MIRROR"}
 """What two of them were called before. The old names still work."""
 
-_said = set()
+_said: set = set()
 
 
 def called(name: str) -> str:
