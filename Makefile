@@ -8,7 +8,7 @@ SETUP = command -v '$(PYTHON)' >/dev/null || { echo "There is no program '$(PYTH
 	CHAPTER_MODE='$(MODE)' exec '$(PYTHON)' -S helpers/workshop/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run lab test swift proof bench notebooks lint pins newest clean
+.PHONY: help setup tools run lab test swift proof bench notebooks lint pins newest clean
 
 help: ## list these commands
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
@@ -16,19 +16,23 @@ help: ## list these commands
 setup: ## make .venv and install the pinned packages
 	@$(SETUP)
 
+# What only the workshop needs (requirements-dev.txt) comes into .venv with the first command that needs it.
+tools:
+	@$(SETUP) tools
+
 run: ## run every notebook in order (MODE=quick, full or smoke)
 	@$(SETUP) run
 
 lab: setup ## open JupyterLab at the first notebook
 	@CHAPTER_MODE='$(MODE)' $(IN_VENV)python -m jupyterlab notebooks/00_start_here.ipynb
 
-test: setup ## run all tests, the notebooks among them (TESTS=tests/test_model.py: some)
+test: tools ## run all tests, the notebooks among them (TESTS=tests/test_model.py: some)
 	@OMP_NUM_THREADS=1 $(IN_VENV)python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -p tests.scratch --nbval-lax --nbval-current-env --nbval-cell-timeout 180 $(TESTS)
 
 swift: ## install a Swift compiler for the tests of the app, on Debian and as root (3 GB, in a cache folder)
 	@tests/swift/install.sh
 
-proof: setup ## prove at length what `make test` samples, and write the tables in helpers/measured
+proof: tools ## prove at length what `make test` samples, and write the tables in helpers/measured
 	@OMP_NUM_THREADS=1 $(IN_VENV)python -m tests.proof
 
 bench: setup ## time the training against a beginner's loop, five seeds each (hours; goes on where it stopped)
@@ -38,15 +42,15 @@ notebooks: setup ## run all notebooks (quick, for its times, then full) and save
 	@CHAPTER_MODE=quick $(IN_VENV)python -m helpers.workshop.run --measure
 	@CHAPTER_MODE=full $(IN_VENV)python -m helpers.workshop.run --save --measure
 
-lint: setup ## check the style of code and notebooks
-	@$(IN_VENV)ruff check . && $(IN_VENV)ruff format --check .
+lint: tools ## check the style of code and notebooks, and the types
+	@$(IN_VENV)ruff check . && $(IN_VENV)ruff format --check . && $(IN_VENV)mypy
 
-pins: setup ## pin anew what the packages of requirements.txt need in turn (constraints.txt, .ci/hashes.txt)
+pins: setup ## pin anew what the packages of requirements*.txt need in turn (constraints.txt, .ci/hashes*.txt)
 	@$(IN_VENV)python .ci/pins.py
 
 newest: setup ## take the newest versions of all packages, and pin them
 	@$(IN_VENV)python .ci/pins.py --newest
 
 clean: ## delete everything that was made, but not data/ and .venv
-	@rm -rf artifacts .pytest_cache .ruff_cache *.egg-info
+	@rm -rf artifacts .pytest_cache .ruff_cache .mypy_cache *.egg-info
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

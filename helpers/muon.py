@@ -5,6 +5,9 @@ Hidden Layers in Neural Networks". PyTorch's own ``torch.optim.Muon`` takes matr
 no convolutions, and always computes in bfloat16, which many processors are slow at.
 """
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -63,7 +66,7 @@ class Muon(torch.optim.SGD):
             fewer than two dimensions.
     """
 
-    def __init__(self, groups, **defaults):
+    def __init__(self, groups: Iterable[dict[str, Any]], **defaults: Any):
         super().__init__(groups, **defaults)
         for group in self.param_groups:
             group.setdefault("orthogonal", False)
@@ -75,7 +78,7 @@ class Muon(torch.optim.SGD):
                 )
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of all groups; ``closure`` as for ``torch.optim.SGD``."""
         loss = None
         if closure is not None:

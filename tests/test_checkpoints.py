@@ -15,7 +15,7 @@ from helpers.data import load_cifar10
 from helpers.evaluation import evaluate
 from helpers.history import History
 from helpers.model import AlexNet
-from helpers.plumbing import paths
+from helpers.plumbing import paths, variables
 from helpers.recipe import Recipe
 
 
@@ -650,7 +650,9 @@ def test_a_card_tells_the_data_and_the_weights_it_belongs_to(drawings):
     assert type(drawings)(**vars(drawings) | {"test_labels": other}).checksum() != card["data_checksum"]
 
 
-@pytest.mark.skipif("CIFAR10_ROOT" not in os.environ, reason="needs the real CIFAR-10")
+@pytest.mark.skipif(
+    not variables.read("CHAPTER_CIFAR10"), reason="needs the real CIFAR-10: set CHAPTER_CIFAR10"
+)
 def test_the_shipped_checkpoint_has_the_accuracy_on_its_card():
     data = load_cifar10()
     model, card = checkpoints.load_checkpoint()

@@ -25,7 +25,8 @@ def source(tmp_path, monkeypatch):
     hashes = {name: data._git_hash((folder / name).read_bytes()) for name in (IMAGES, LABELS)}
     monkeypatch.setattr(data, "FRESH_FILES", hashes)
     monkeypatch.setenv("CHAPTER_DATA", str(tmp_path / "data"))
-    monkeypatch.delenv("CIFAR10_ROOT", raising=False)
+    for name in ("CHAPTER_CIFAR10", "CIFAR10_ROOT"):
+        monkeypatch.delenv(name, raising=False)
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         asked = 0
@@ -65,20 +66,20 @@ def test_a_download_is_kept_and_read_the_next_time(source, tmp_path, capsys):
 
 
 def test_the_shared_folder_comes_first(source, monkeypatch, capsys):
-    monkeypatch.setenv("CIFAR10_ROOT", str(source[0]))
+    monkeypatch.setenv("CHAPTER_CIFAR10", str(source[0]))
     assert_is_the_small_set(data.load_cifar10_1(), source[0])
-    assert capsys.readouterr().out.endswith("read from CIFAR10_ROOT.\n")
+    assert capsys.readouterr().out.endswith("read from CHAPTER_CIFAR10.\n")
 
 
 def test_the_inner_folder_of_cifar_10_means_the_folder_around_it(source, monkeypatch):
     (source[0] / data.FOLDER).mkdir()
-    monkeypatch.setenv("CIFAR10_ROOT", str(source[0] / data.FOLDER))
+    monkeypatch.setenv("CHAPTER_CIFAR10", str(source[0] / data.FOLDER))
     assert_is_the_small_set(data.load_cifar10_1(), source[0])
 
 
 @pytest.mark.parametrize("odd", ["pipe", "folder", "endless", "too long"])
 def test_what_is_no_file_of_that_size_counts_as_damaged(source, capsys, monkeypatch, odd):
-    monkeypatch.setenv("CIFAR10_ROOT", str(source[0]))
+    monkeypatch.setenv("CHAPTER_CIFAR10", str(source[0]))
     path = source[0] / IMAGES
     path.unlink()
     if odd == "pipe":
@@ -91,15 +92,15 @@ def test_what_is_no_file_of_that_size_counts_as_damaged(source, capsys, monkeypa
         with open(path, "wb") as file:
             file.truncate(1 << 40)
     assert data.load_cifar10_1() is None
-    assert "CIFAR-10.1 in CIFAR10_ROOT is damaged" in capsys.readouterr().out
+    assert "CIFAR-10.1 in CHAPTER_CIFAR10 is damaged" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("ordinary_user")
 def test_what_may_not_be_read_is_named_and_passed_over(source, capsys, monkeypatch):
-    monkeypatch.setenv("CIFAR10_ROOT", str(source[0]))
+    monkeypatch.setenv("CHAPTER_CIFAR10", str(source[0]))
     (source[0] / IMAGES).chmod(0)
     assert data.load_cifar10_1() is None
-    assert "CIFAR-10.1 in CIFAR10_ROOT cannot be read (Permission denied)" in capsys.readouterr().out
+    assert "CIFAR-10.1 in CHAPTER_CIFAR10 cannot be read (Permission denied)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("harm", ["changed", "missing", "endless"])

@@ -23,9 +23,9 @@ import torchvision
 
 from helpers import data
 from helpers.drawings import make_drawings
-from helpers.plumbing import paths
+from helpers.plumbing import download, paths, variables
 
-REAL_ROOT = os.environ.get("CIFAR10_ROOT")
+REAL = variables.read(data.SHARED)
 PER_BATCH = 6
 
 
@@ -213,7 +213,7 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "ARCHIVE_BYTES", len(TINY.archive))
     monkeypatch.setattr(data, "make_drawings", functools.partial(make_drawings, 20, 10))
     monkeypatch.setattr(data, "MIRRORS", [])
-    for name in ("CIFAR10_ROOT", "CIFAR10_MIRROR", "CHAPTER_MODE"):
+    for name in (data.SHARED, data.MIRROR, *variables.FORMER.values(), "CHAPTER_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CHAPTER_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("no_proxy", "*")
@@ -234,20 +234,20 @@ def impatience(server, monkeypatch):
 
     However slow the machine is: a source that is not to fail has an hour, and one that is to fail never ends.
     """
-    real = data._open
+    real = download.ask
 
     def opened(url):
         fault = url.rpartition("/")[2]
-        monkeypatch.setattr(data, "ANSWER_SECONDS", 0.05 if fault == "mute" else 3600.0)
-        monkeypatch.setattr(data, "SLOW_WINDOW_SECONDS", 0.05 if fault == "slow" else 3600.0)
-        monkeypatch.setattr(data, "SILENCE_SECONDS", 3600.0)
+        monkeypatch.setattr(download, "ANSWER_SECONDS", 0.05 if fault == "mute" else 3600.0)
+        monkeypatch.setattr(download, "SLOW_WINDOW_SECONDS", 0.05 if fault == "slow" else 3600.0)
+        monkeypatch.setattr(download, "SILENCE_SECONDS", 3600.0)
         answer = real(url)
         if fault == "silent":
             answer.fp.raw._sock.settimeout(0.05)
         server.answered.set()
         return answer
 
-    monkeypatch.setattr(data, "_open", opened)
+    monkeypatch.setattr(download, "ask", opened)
 
 
 # -- what is on the machine --------------------------------------------------------------------------
@@ -280,42 +280,42 @@ def test_naming_the_inner_folder_of_the_data_folder_is_a_slip_too(root, monkeypa
 
 
 @pytest.mark.parametrize("named", ["~nobody-of-this-name/x", "a\x1b[2Jb", os.fsdecode(b"\xff")])
-def test_an_odd_cifar10_root_is_passed_over(root, monkeypatch, capsys, named):
+def test_an_odd_shared_folder_is_passed_over(root, monkeypatch, capsys, named):
     TINY.write(root)
-    monkeypatch.setenv("CIFAR10_ROOT", named)
+    monkeypatch.setenv("CHAPTER_CIFAR10", named)
     assert_is_tiny(data.load_cifar10())
     said = capsys.readouterr().out
-    assert said.startswith("CIFAR10_ROOT is set to ") and "\x1b" not in said
+    assert said.startswith("CHAPTER_CIFAR10 is set to ") and "\x1b" not in said
     said.encode("utf-8")
 
 
 @pytest.mark.parametrize("slip", ["", data.FOLDER])
-def test_cifar10_root_comes_before_the_data_folder(root, tmp_path, capsys, monkeypatch, slip):
+def test_the_shared_folder_comes_before_the_data_folder(root, tmp_path, capsys, monkeypatch, slip):
     TINY.write(tmp_path / "shared")
     (root / data.FOLDER).mkdir(parents=True)  # looking here would be reported as damage
-    monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path / "shared" / slip))
+    monkeypatch.setenv("CHAPTER_CIFAR10", str(tmp_path / "shared" / slip))
     assert_is_tiny(data.load_cifar10())
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.endswith("10 classes, read from CIFAR10_ROOT.")
+    assert line.endswith("10 classes, read from CHAPTER_CIFAR10.")
 
 
-def test_cifar10_root_without_data_is_named_and_passed_over(root, tmp_path, capsys, monkeypatch):
+def test_a_shared_folder_without_data_is_named_and_passed_over(root, tmp_path, capsys, monkeypatch):
     TINY.write(root)
-    monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("CHAPTER_CIFAR10", str(tmp_path / "elsewhere"))
     assert_is_tiny(data.load_cifar10())
     notice, line = capsys.readouterr().out.splitlines()
-    assert notice.startswith("CIFAR10_ROOT is set to ") and "elsewhere" in notice
+    assert notice.startswith("CHAPTER_CIFAR10 is set to ") and "elsewhere" in notice
     assert line.endswith("read from CHAPTER_DATA.")
 
 
-def test_damaged_cifar10_root_is_named_passed_over_and_left_alone(root, tmp_path, capsys, monkeypatch):
+def test_a_damaged_shared_folder_is_named_passed_over_and_left_alone(root, tmp_path, capsys, monkeypatch):
     TINY.write(root)
     TINY.write(tmp_path / "shared")
     (tmp_path / "shared" / data.FOLDER / "test_batch").unlink()
-    monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path / "shared"))
+    monkeypatch.setenv("CHAPTER_CIFAR10", str(tmp_path / "shared"))
     before = files_below(tmp_path / "shared")
     assert_is_tiny(data.load_cifar10())
-    assert f"CIFAR10_ROOT/{data.FOLDER} is damaged" in capsys.readouterr().out
+    assert f"CHAPTER_CIFAR10/{data.FOLDER} is damaged" in capsys.readouterr().out
     assert files_below(tmp_path / "shared") == before
 
 
@@ -328,14 +328,14 @@ def test_data_that_may_not_be_read_is_named_and_passed_over(
 ):
     TINY.write(root)
     TINY.write(tmp_path / "shared")
-    monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path / "shared"))
+    monkeypatch.setenv("CHAPTER_CIFAR10", str(tmp_path / "shared"))
     (tmp_path / "shared" / closed).chmod(0)
     try:
         assert_is_tiny(data.load_cifar10())
     finally:
         (tmp_path / "shared" / closed).chmod(0o700)
     notice, line = capsys.readouterr().out.splitlines()
-    assert notice.startswith("CIFAR10_ROOT") and words in notice
+    assert notice.startswith("CHAPTER_CIFAR10") and words in notice
     assert line.endswith("read from CHAPTER_DATA.")
 
 
@@ -482,14 +482,36 @@ def test_when_every_source_fails_there_are_drawings_and_a_notice(root, mirrors, 
     assert loaded.train_images.shape == (20, 3, 32, 32) and loaded.test_labels.shape == (10,)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 + 3 + 1  # sources, notice, what was loaded
-    assert "DRAWINGS" in lines[3] and "not CIFAR-10's" in lines[4] and "CIFAR10_ROOT" in lines[5]
+    assert "DRAWINGS" in lines[3] and "not CIFAR-10's" in lines[4] and "CHAPTER_CIFAR10" in lines[5]
     assert lines[6].startswith("drawings: 20 training and 10 test images")
     assert not root.exists(), "looking for data left an empty folder"
 
 
+def test_the_former_names_still_work_and_are_the_ones_that_are_named(
+    root, server, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(variables, "_said", set())
+    monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("CIFAR10_MIRROR", f"http://127.0.0.1:{server.server_port}/good")
+    assert_is_tiny(data.load_cifar10())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "CIFAR10_ROOT still works; its name is CHAPTER_CIFAR10 now."
+    assert lines[1].startswith("CIFAR10_ROOT is set to ") and "elsewhere" in lines[1]
+    assert lines[2] == "CIFAR10_MIRROR still works; its name is CHAPTER_MIRROR now."
+    assert server.asked == ["/good"] and len(lines) == 4
+    monkeypatch.setenv("CIFAR10_ROOT", str(root))
+    assert_is_tiny(data.load_cifar10())
+    assert capsys.readouterr().out.endswith("read from CIFAR10_ROOT.\n")
+    monkeypatch.setenv("CIFAR10_ROOT", "")
+    monkeypatch.setenv("CIFAR10_MIRROR", "ftp://host/a")
+    (root / data.FOLDER / "test_batch").unlink()
+    with pytest.raises(ValueError, match=r"^CIFAR10_MIRROR is .*not a web address"):
+        data.load_cifar10()
+
+
 def test_a_classroom_mirror_comes_first(root, server, mirrors, monkeypatch):
     mirrors("missing")
-    monkeypatch.setenv("CIFAR10_MIRROR", f"http://127.0.0.1:{server.server_port}/good")
+    monkeypatch.setenv("CHAPTER_MIRROR", f"http://127.0.0.1:{server.server_port}/good")
     assert_is_tiny(data.load_cifar10())
     assert server.asked == ["/good"]
 
@@ -498,13 +520,13 @@ def test_a_classroom_mirror_comes_first(root, server, mirrors, monkeypatch):
 def test_a_server_or_a_folder_on_it_is_asked_for_the_archive(root, server, monkeypatch, place):
     asked = f"{place.partition('?')[0].rstrip('/')}/{data.ARCHIVE}"
     monkeypatch.setattr(Handler, asked.strip("/").replace("/", "_"), Handler.good, raising=False)
-    monkeypatch.setenv("CIFAR10_MIRROR", f" http://127.0.0.1:{server.server_port}{place} ")  # as pasted
+    monkeypatch.setenv("CHAPTER_MIRROR", f" http://127.0.0.1:{server.server_port}{place} ")  # as pasted
     assert_is_tiny(data.load_cifar10())
     assert server.asked == [asked]
 
 
 def test_the_name_of_a_host_does_nothing_to_a_terminal(root, capsys, monkeypatch):
-    monkeypatch.setenv("CIFAR10_MIRROR", "http://a\x1bcb.invalid/a.tar.gz")
+    monkeypatch.setenv("CHAPTER_MIRROR", "http://a\x1bcb.invalid/a.tar.gz")
     assert data.load_cifar10().source == "drawings"
     said = capsys.readouterr().out
     assert r"a\x1bcb.invalid cannot be reached" in said and "\x1b" not in said
@@ -515,8 +537,8 @@ def test_the_name_of_a_host_does_nothing_to_a_terminal(root, capsys, monkeypatch
 )
 def test_a_classroom_mirror_that_is_no_web_address_is_refused(root, server, mirrors, monkeypatch, address):
     mirrors("good")
-    monkeypatch.setenv("CIFAR10_MIRROR", address)
-    with pytest.raises(ValueError, match=r"CIFAR10_MIRROR is .*not a web address.*http"):
+    monkeypatch.setenv("CHAPTER_MIRROR", address)
+    with pytest.raises(ValueError, match=r"CHAPTER_MIRROR is .*not a web address.*http"):
         data.load_cifar10()
     assert server.asked == [] and not root.exists()
 
@@ -641,7 +663,7 @@ def test_certificates_are_there_even_when_the_system_has_none(tmp_path, monkeypa
     (tmp_path / "none.pem").write_text("")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
-    assert len(data._certificates().get_ca_certs()) > 50
+    assert len(download._certificates().get_ca_certs()) > 50
 
 
 # -- drawings ----------------------------------------------------------------------------------------
@@ -675,7 +697,7 @@ def test_drawings_are_as_many_as_promised():
 # -- the real one ------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not REAL_ROOT, reason="CIFAR10_ROOT is not set")
+@pytest.mark.skipif(not REAL, reason="CHAPTER_CIFAR10 is not set")
 def test_the_real_cifar10(capsys, monkeypatch):
     monkeypatch.delenv("CHAPTER_MODE", raising=False)
     loaded = data.load_cifar10()
@@ -692,7 +714,7 @@ def test_the_real_cifar10(capsys, monkeypatch):
     assert torch.allclose(mean, torch.tensor([0.4914, 0.4822, 0.4465]), atol=1e-4)
     assert capsys.readouterr().out == (
         "CIFAR-10: 50,000 training and 10,000 test images, 32×32 pixels, 10 classes, "
-        "read from CIFAR10_ROOT.\n"
+        f"read from {variables.called(data.SHARED)}.\n"
     )
 
 

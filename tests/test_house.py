@@ -107,13 +107,6 @@ def test_coremltools_is_imported_only_when_it_is_used(name):
     assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=paths.ROOT).strip() == "False"
 
 
-@pytest.mark.parametrize("command", [["check"], ["format", "--check"]])
-def test_code_and_notebooks_are_tidy(command):
-    ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "."]
-    result = subprocess.run(ruff, cwd=paths.ROOT, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout
-
-
 WORKFLOWS = sorted((paths.ROOT / ".github/workflows").glob("*.yml"))
 
 

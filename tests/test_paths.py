@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.plumbing import paths
+from helpers.plumbing import paths, variables
 from helpers.plumbing.mode import mode
 
 
@@ -107,6 +108,43 @@ def test_an_unknown_mode_is_refused_with_the_known_ones(monkeypatch):
     monkeypatch.setenv("CHAPTER_MODE", "fast")
     with pytest.raises(ValueError, match=r"'fast'.*quick, full, smoke"):
         mode()
+
+
+SAID = "CIFAR10_ROOT still works; its name is CHAPTER_CIFAR10 now.\n"
+
+
+@pytest.mark.parametrize(
+    ("variables_set", "called", "value", "said"),
+    [
+        ({}, "CHAPTER_CIFAR10", "", ""),
+        ({"CHAPTER_CIFAR10": "new"}, "CHAPTER_CIFAR10", "new", ""),
+        ({"CIFAR10_ROOT": "old"}, "CIFAR10_ROOT", "old", SAID),
+        ({"CIFAR10_ROOT": "old", "CHAPTER_CIFAR10": "new"}, "CHAPTER_CIFAR10", "new", ""),
+        ({"CIFAR10_ROOT": "old", "CHAPTER_CIFAR10": ""}, "CIFAR10_ROOT", "old", SAID),
+        ({"CIFAR10_ROOT": ""}, "CHAPTER_CIFAR10", "", ""),
+    ],
+)
+def test_a_former_name_works_and_says_so_once(monkeypatch, capsys, variables_set, called, value, said):
+    monkeypatch.setattr(variables, "_said", set())
+    for name in ("CIFAR10_ROOT", "CHAPTER_CIFAR10"):
+        monkeypatch.delenv(name, raising=False)
+    for name, text in variables_set.items():
+        monkeypatch.setenv(name, text)
+    assert [variables.read("CHAPTER_CIFAR10") for _ in range(2)] == [value, value]
+    assert variables.called("CHAPTER_CIFAR10") == called
+    assert capsys.readouterr().out == said
+
+
+def test_one_place_reads_what_is_set_from_outside():
+    known = set(re.findall(r"^(CHAPTER_[A-Z0-9]+) ", variables.__doc__, re.M))
+    used = set()
+    for path in [*paths.ROOT.glob("helpers/**/*.py"), *paths.ROOT.glob("tests/proof/*.py")]:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"""environ(\.get\(|\[)["'](CHAPTER|CIFAR10)_\w+["'][\])](?! = )""", text), (
+            path.name
+        )
+        used |= set(re.findall(r"\bCHAPTER_[A-Z0-9]+", text))
+    assert used == known
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
@@ -345,7 +383,7 @@ def test_what_a_living_writer_has_begun_stays(tmp_path):
         with paths.replacing(tmp_path / "a") as second:
             assert second != first and not second.exists()
             second.write_text("b")
-        code = f"from helpers import paths; paths.remove_leftovers({str(tmp_path.parent)!r}, below=True)"
+        code = f"from helpers.plumbing import paths; paths.remove_leftovers({str(tmp_path.parent)!r}, below=True)"
         subprocess.run([sys.executable, "-c", code], check=True, cwd=paths.ROOT)
         assert (tmp_path / "a").read_text() == "b" and first.read_text() == "a"
     assert (tmp_path / "a").read_text() == "a"

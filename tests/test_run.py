@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import nbformat
 import psutil
 import pytest
 import torch
+import yaml
 
 from helpers import chapter
 from helpers.plumbing import paths
@@ -310,3 +312,30 @@ def test_a_full_disk_gets_one_sentence(folder):
 @pytest.mark.parametrize(("seconds", "words"), [(12.4, "12 seconds"), (89, "89 seconds"), (130, "2 minutes")])
 def test_a_time_in_words(seconds, words):
     assert chapter.in_words(seconds) == words
+
+
+def test_the_hook_before_a_commit_cleans_a_notebook_as_make_notebooks_does(tmp_path):
+    output = nbformat.v4.new_output("stream", text="kept")
+    cell = nbformat.v4.new_code_cell("1 + 1", outputs=[output], execution_count=3)
+    cell.metadata |= {
+        "collapsed": True,
+        "execution": {"iopub.status.busy": "now"},
+        "scrolled": True,
+        "tags": ["a"],
+    }
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    notebook.metadata |= {
+        "language_info": {"name": "python", "version": "3.1"},
+        "widgets": {},
+        "signature": "s",
+    }
+    saved, hooked = tmp_path / "saved.ipynb", tmp_path / "hooked.ipynb"
+    nbformat.write(notebook, hooked)
+    run.save_outputs(notebook, saved)
+    hooks = yaml.safe_load((paths.ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0][
+        "hooks"
+    ]
+    (entry,) = (hook["entry"] for hook in hooks if hook["id"] == "nbstripout")
+    subprocess.run([sys.executable, "-m", "nbstripout", *shlex.split(entry)[1:], str(hooked)], check=True)
+    assert hooked.read_bytes() == saved.read_bytes()
+    assert "kept" in saved.read_text() and "scrolled" not in saved.read_text()

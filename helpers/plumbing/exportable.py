@@ -1,5 +1,7 @@
 """Is a network one that can be written down for others? Asked before every export and conversion."""
 
+from typing import Any
+
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
@@ -7,19 +9,19 @@ from torch.utils.module_tracker import ModuleTracker
 
 from helpers.plumbing.networks import check_network
 
-SQUASH = {
+_KINDS = {
     "softmax": ("softmax", "special_softmax", "softmin", "gumbel_softmax"),
     "sigmoid": ("sigmoid", "sigmoid_", "special_expit", "hardsigmoid"),
 }
-SQUASH = {name: kind for kind, names in SQUASH.items() for name in names}
+SQUASH = {name: kind for kind, names in _KINDS.items() for name in names}
 """Functions whose results are probabilities, and what they are called."""
 
-MOVES = ("flatten", "reshape", "view", "squeeze", "unsqueeze", "permute", "transpose", "contiguous", "clone")
-MOVES = (*MOVES, "__getitem__", "to", "float")
+MOVES = {"flatten", "reshape", "view", "squeeze", "unsqueeze", "permute", "transpose", "contiguous", "clone"}
+MOVES |= {"__getitem__", "to", "float"}
 """Functions whose results have the values of their first argument."""
 
 
-def check_module(model) -> None:
+def check_module(model: Any) -> None:
     """Refuse what is no network, and a network in training mode.
 
     Raises:
@@ -33,7 +35,7 @@ def check_module(model) -> None:
         )
 
 
-def check_behaviour(model, images) -> torch.Tensor:
+def check_behaviour(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Refuse a network that still trains although it is in evaluation mode.
 
     Args:
@@ -62,12 +64,12 @@ def check_behaviour(model, images) -> torch.Tensor:
     return answer
 
 
-def made_by(tensor) -> str | None:
+def made_by(tensor: object) -> str | None:
     """ "softmax" or "sigmoid" if one of them made what ``check_behaviour`` returned, else None."""
     return getattr(tensor, "_squashed_by", None)
 
 
-def check_logits_only(answer) -> None:
+def check_logits_only(answer: object) -> None:
     """Refuse probabilities of a softmax or a sigmoid, where a softmax is going to be added.
 
     Args:
@@ -99,7 +101,7 @@ class _Watch(TorchFunctionMode):
         if isinstance(result, torch.Tensor):
             kind = SQUASH.get(name) or (made_by(args[0]) if name in MOVES and args else None)
             if kind:
-                result._squashed_by = kind
+                result._squashed_by = kind  # type: ignore[attr-defined]
         return result
 
     def _refuse(self, name, args, kwargs):

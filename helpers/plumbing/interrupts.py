@@ -6,6 +6,7 @@ network's weights have taken a step and the other half have not.
 
 import contextlib
 import signal
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -41,7 +42,7 @@ class Interrupts:
         self.pressed = True
 
     @contextlib.contextmanager
-    def held(self):
+    def held(self) -> Iterator[None]:
         """A short block that Ctrl-C does not cut in two.
 
         Raises:
@@ -56,7 +57,7 @@ class Interrupts:
             raise KeyboardInterrupt
 
 
-def torch_modes(device: torch.device):
+def torch_modes(device: torch.device) -> Callable[[], None]:
     """What PyTorch has switched on now, as a function that puts it back so.
 
     ``torch.no_grad()`` and ``torch.autocast()`` are switched by Python code, and an interruption between

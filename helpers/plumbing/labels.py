@@ -5,11 +5,12 @@ import collections.abc
 import numbers
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 from helpers.plumbing import paths
 
 
-def in_order(given, *, count: int | None = None, argument: str = "class_labels") -> list[str]:
+def in_order(given: Any, *, count: int | None = None, argument: str = "class_labels") -> list[str]:
     """The labels as a list of texts, in the order of the network's outputs.
 
     Args:

@@ -1,4 +1,4 @@
-"""How long the road may take: the one place that reads ``CHAPTER_MODE``.
+"""How long the road may take: what ``CHAPTER_MODE`` says.
 
 =======  ====================================================================
 quick    a short training that still passes 80 %: what a learner wants, and
@@ -7,24 +7,22 @@ full     the recipe of the shipped checkpoint
 smoke    seconds, on drawings: for tests
 =======  ====================================================================
 
-``make setup`` reads it before anything is installed, with whatever Python the
+``make setup`` reads it before anything is installed, with whatever Python 3 the
 machine has, so no word here is new to an old one.
 """
 
-import os
+from helpers.plumbing import variables
 
 MODES = ("quick", "full", "smoke")
 
 
-def mode():
+def mode() -> str:
     """The mode of this run: ``"quick"``, ``"full"`` or ``"smoke"``.
 
     Raises:
         ValueError: ``CHAPTER_MODE`` holds another word.
     """
-    chosen = os.environ.get("CHAPTER_MODE") or "quick"
+    chosen = variables.read("CHAPTER_MODE") or "quick"
     if chosen not in MODES:
-        raise ValueError(
-            "CHAPTER_MODE is %r. The modes are %s: set one of these." % (chosen, ", ".join(MODES))
-        )
+        raise ValueError(f"CHAPTER_MODE is {chosen!r}. The modes are {', '.join(MODES)}: set one of these.")
     return chosen

@@ -55,7 +55,7 @@ def without_weights(path: Path) -> onnx.ModelProto:
     return proto
 
 
-def check_weights(proto, folder: Path | None, name: str) -> None:
+def check_weights(proto: onnx.ModelProto, folder: Path | None, name: str) -> None:
     """Refuse a model whose weights are not there.
 
     Args:

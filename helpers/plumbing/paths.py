@@ -16,7 +16,10 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from helpers.plumbing import variables
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: the folder that holds ``notebooks/`` and ``helpers/``."""
@@ -47,7 +50,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
 def _folder(variable: str, usual: str) -> Path:
-    return Path(os.path.expanduser(os.environ.get(variable) or ROOT / usual)).absolute()
+    return Path(os.path.expanduser(variables.read(variable) or ROOT / usual)).absolute()
 
 
 def data_dir() -> Path:
@@ -130,7 +133,7 @@ def shorten(path: str | os.PathLike) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike, size: int | None = None):
+def replacing(path: str | os.PathLike, size: int | None = None) -> Iterator[Path]:
     """Write a file so that it is there whole or not at all.
 
     Yields a temporary path of the same name, in a hidden folder beside ``path``. When the block ends
@@ -158,7 +161,7 @@ def replacing(path: str | os.PathLike, size: int | None = None):
 
 
 @contextlib.contextmanager
-def replacing_folder(path: str | os.PathLike, size: int | None = None):
+def replacing_folder(path: str | os.PathLike, size: int | None = None) -> Iterator[Path]:
     """``replacing`` for a folder: it is there whole or not at all.
 
     Yields the path of a new folder of the same name, which the block makes and fills. Where the system
@@ -211,7 +214,7 @@ def remove_leftovers(folder: str | os.PathLike, below: bool = False) -> None:
         with contextlib.suppress(OSError):
             if FORMER.fullmatch(left.name) and time.time() - left.lstat().st_mtime > FORMER_SECONDS:
                 _remove_former(left)
-    for place, inside, _ in os.walk(folder) if below else ():
+    for place, inside, _ in os.walk(os.fspath(folder)) if below else ():
         for name in inside:
             remove_leftovers(os.path.join(place, name))
 
@@ -260,7 +263,7 @@ def _cannot_write(path: Path, error: OSError, size: int | None, written: int = 0
         least = f"{max(size or written, 1e5) / 1e6:.1f} MB"
         advice = f"It needs {'' if size else 'more than '}{least}. Free some space, or choose another disk"
     named = type(OSError(error.errno, ""))(
-        f"Cannot write {shorten(path)}: {os.strerror(error.errno)}. {advice}, then run this again. "
+        f"Cannot write {shorten(path)}: {os.strerror(error.errno) if error.errno else error}. {advice}, then run this again. "
         "What was there before is as it was."
     )
     named.errno = error.errno

@@ -10,6 +10,8 @@ what it does.
 import contextlib
 import copy
 import os
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -28,7 +30,7 @@ def size() -> int:
 
 
 @contextlib.contextmanager
-def joined(device: str | None = None):
+def joined(device: str | None = None) -> Iterator[torch.device | None]:
     """Join the processes that ``torchrun`` started, and leave them at the end.
 
     GPUs talk through NCCL, CPUs through Gloo. What any process but the first
@@ -67,7 +69,7 @@ def joined(device: str | None = None):
         dist.destroy_process_group()
 
 
-def one_after_the_other(load):
+def one_after_the_other(load: Callable[[], Any]) -> Any:
     """``load()`` in every process, on each machine first in one: a download then happens once.
 
     Returns:
@@ -111,7 +113,12 @@ class SharedBatchNorm(nn.BatchNorm2d):
     does this on GPUs only; here it is for CPUs. The shares must be equally large.
     """
 
-    def forward(self, values):
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+    num_batches_tracked: torch.Tensor
+    momentum: float
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return super().forward(values)
         exact = values if values.dtype == torch.float64 else values.float()
@@ -161,4 +168,5 @@ def shared(model: nn.Module) -> nn.Module:
 def take_back(trained: nn.Module, model: nn.Module) -> None:
     """Copy the weights of ``trained = shared(model)`` into ``model``."""
     if trained is not model:
+        assert isinstance(trained, DistributedDataParallel)
         model.load_state_dict(trained.module.state_dict())

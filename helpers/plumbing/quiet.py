@@ -8,13 +8,15 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Iterator
+from types import ModuleType
 
 TALKATIVE = ("torch.onnx", "coremltools")
 """The loggers that are set to errors only."""
 
 
 @contextlib.contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
     """Keep progress bars, version notes and deprecation notes out of the notebook; errors stay."""
     loggers = [logging.getLogger(name) for name in TALKATIVE]
     levels = [logger.level for logger in loggers]
@@ -34,7 +36,7 @@ def quiet():
             logger.setLevel(level)
 
 
-def coremltools():
+def coremltools() -> ModuleType:
     """Import coremltools without its notes about untested versions and missing Mac parts.
 
     Returns:

@@ -55,7 +55,7 @@ def fine_tune(data, path=checkpoints.CAMERA, recipe: Recipe | None = None) -> di
     if card["data"] != data.source:
         raise ValueError(
             f"The shipped network was trained on {card['data']}, and this is {data.source}. "
-            "Put CIFAR-10 into data/, or set CIFAR10_ROOT."
+            "Put CIFAR-10 into data/, or set CHAPTER_CIFAR10."
         )
     before = copy.deepcopy(network.state_dict())
     history = fit(network, data, recipe or Recipe.camera())

@@ -1,5 +1,6 @@
 """The environment: makes ``.venv`` (``make setup``) and checks it (notebook 00).
 
+With the argument ``tools`` it adds what only the workshop's commands need (``make test``).
 Run by the machine's own Python before anything is installed, so it uses the
 standard library alone, and the words in it stay readable to a Python that is
 too old to run the rest: it has to tell its owner so.
@@ -70,18 +71,21 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 VENV = os.path.join(ROOT, ".venv")
 VENV_PYTHON = os.path.join(VENV, "bin", "python")
 STAMP = os.path.join(VENV, ".complete")
+TOOLS_STAMP = os.path.join(VENV, ".tools")
 OLDEST, NEWEST = (3, 11), (3, 13)
 LEAST_FREE_GB = 3
 PINS = ("requirements.txt", "constraints.txt", ".ci/hashes.txt")
-"""What the project uses; every package with its version; the same with the hashes of their files."""
+"""What a learner uses; every package with its version; the same with the hashes of their files."""
+TOOL_PINS = ("requirements-dev.txt", ".ci/hashes-dev.txt")
+"""What the workshop uses; every package that comes on top, with the hashes of its files."""
 
 # Runs in .venv: prints the packages that are not the pinned ones, and fails unless helpers is this checkout's.
 COMPARE = """
 import os, sys
-sys.path[0], root = sys.argv[1:]
+sys.path[0], root, pins = sys.argv[1:]
 import environment
 environment.ROOT = root
-for package, (wanted, found) in environment.differences().items():
+for package, (wanted, found) in environment.differences(pins).items():
     print(package, wanted, found or "missing")
 del sys.path[0]
 import helpers
@@ -129,13 +133,28 @@ def check_python():
         )
 
 
-def wanted_stamp():
+def wanted_stamp(names=PINS):
     """What a complete .venv was made from: the pins, in one number."""
     digest = hashlib.sha256()
-    for name in PINS:
+    for name in names:
         with open(os.path.join(ROOT, name), "rb") as file:
             digest.update(file.read())
     return digest.hexdigest()
+
+
+def read_stamp(path):
+    """What an installation wrote at its end; None where it was broken off."""
+    try:
+        with open(path) as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return None
+
+
+def write_stamp(path, names):
+    with open(path + ".partial", "w") as file:
+        json.dump(wanted_stamp(names), file)
+    os.rename(path + ".partial", path)
 
 
 def pins(name):
@@ -145,12 +164,12 @@ def pins(name):
     return [(package, version, bool(marker)) for package, version, marker in found]
 
 
-def differences():
+def differences(name="constraints.txt"):
     """The packages here that are not the pinned ones: package -> ``(wanted, found)``. Found is "" where it is missing."""
     from importlib.metadata import PackageNotFoundError, version
 
     wanted, optional = {}, set()
-    for package, pinned, some_machines in pins("constraints.txt"):
+    for package, pinned, some_machines in pins(name):
         wanted.setdefault(package, []).append(pinned)
         if some_machines:
             optional.add(package)
@@ -207,8 +226,18 @@ def venv_version():
         return None
 
 
-def why_incomplete():
-    """Why .venv must be (re)made: a sentence, or "" if it is complete."""
+def not_as_pinned(name):
+    """What of a file of pins is another version in .venv, or missing, first; "" when all is as pinned."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    code, said = run([VENV_PYTHON, "-E", "-c", COMPARE, here, ROOT, name], stderr=subprocess.DEVNULL, cwd="/")
+    return (said[0] if said else "helpers") if code or said else ""
+
+
+def why_incomplete(tools=False):
+    """Why .venv must be (re)made: a sentence, or "" if it is complete.
+
+    With ``tools`` those of the workshop may be missing, but not half there.
+    """
     if not os.path.isdir(VENV):
         return "making it"
     version = venv_version()
@@ -219,19 +248,23 @@ def why_incomplete():
         return "it holds Python %d.%d, and PYTHON=%s asks for another; making it again" % (
             version + (os.environ["PYTHON"],)
         )
-    try:
-        with open(STAMP) as file:
-            stamp = json.load(file)
-    except (OSError, ValueError):
+    stamp = read_stamp(STAMP)
+    if stamp is None or (tools and os.path.exists(TOOLS_STAMP) and read_stamp(TOOLS_STAMP) is None):
         return "an installation was broken off; making it again"
     if stamp != wanted_stamp():
         return "the pinned versions have changed; making it again"
-    here = os.path.dirname(os.path.abspath(__file__))
-    code, said = run([VENV_PYTHON, "-E", "-c", COMPARE, here, ROOT], stderr=subprocess.DEVNULL, cwd="/")
-    if code or said:
-        package = said[0] if said else "helpers"
-        return "a package is not the pinned one (%s); making it again" % package
-    return ""
+    package = not_as_pinned("constraints.txt")
+    return "a package is not the pinned one (%s); making it again" % package if package else ""
+
+
+def why_without_tools():
+    """Why the tools of the workshop must be added to a complete .venv: a sentence, or "" if they are there."""
+    if not os.path.exists(TOOLS_STAMP):
+        return "adding the tools of the workshop"
+    if read_stamp(TOOLS_STAMP) != wanted_stamp(TOOL_PINS):
+        return "the pinned tools of the workshop have changed; adding them again"
+    package = not_as_pinned(TOOL_PINS[1])
+    return "a tool of the workshop is not the pinned one (%s); adding them again" % package if package else ""
 
 
 def show_pip(line):
@@ -243,10 +276,10 @@ def show_pip(line):
         print("  unpacking %d packages" % len(line.split(",")))
 
 
-def pip_install(*arguments):
+def pip(command, *arguments):
     """Run pip in .venv, show what it downloads, and explain a failure in one sentence."""
-    pip = [VENV_PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
-    code, lines = run(pip + list(arguments), show_pip)
+    quiet = ["--disable-pip-version-check", "--progress-bar", "off"]
+    code, lines = run([VENV_PYTHON, "-m", "pip", command] + quiet + list(arguments), show_pip)
     if code == 0:
         return
     text = "\n".join(lines)
@@ -257,7 +290,7 @@ def pip_install(*arguments):
         )
     if "DO NOT MATCH THE HASHES" in text:
         stop(
-            "A package that was downloaded is not the one in .ci/hashes.txt: damaged on its way, or another file. "
+            "A package that was downloaded is not the one in .ci/hashes*.txt: damaged on its way, or another file. "
             "Run the same command again, and if that does not help, look at where pip takes it from:\n\n"
             + "\n".join(lines[-15:])
         )
@@ -297,8 +330,17 @@ def alone(folder, waits=""):
         os.close(handle)
 
 
+WHEELS = ("--only-binary", ":all:")
+
+
 def make_venv():
     """Make ``.venv`` anew and fill it with exactly the pinned packages."""
+    if free_gb() < LEAST_FREE_GB:
+        stop(
+            "The disk is full: %.1f GB are left in %s, and at least %d GB are needed (about 6 GB with PyTorch's "
+            "usual Linux build). Free some space, then run the same command again."
+            % (free_gb(), ROOT, LEAST_FREE_GB)
+        )
     if os.path.exists(STAMP):
         os.remove(STAMP)
     code, said = run([sys.executable, "-m", "venv", "--clear", VENV])
@@ -306,43 +348,53 @@ def make_venv():
         stop("Could not make %s: '%s -m venv' failed:\n\n%s" % (VENV, sys.executable, "\n".join(said[-15:])))
     print("installing the pinned packages: a few minutes the first time, once")
     requirements, constraints, hashes = (os.path.join(ROOT, name) for name in PINS)
-    wheels = ("--only-binary", ":all:")
     # PyTorch stands in the second step alone: its builds have one version and different hashes.
-    pip_install("--no-deps", "--require-hashes", "-r", hashes, *wheels)
-    pip_install("-r", requirements, "-c", constraints, *wheels)
-    pip_install("--no-deps", "--no-build-isolation", "--editable", ROOT)
-    with open(STAMP + ".partial", "w") as file:
-        json.dump(wanted_stamp(), file)
-    os.rename(STAMP + ".partial", STAMP)
+    pip("install", "--no-deps", "--require-hashes", "-r", hashes, *WHEELS)
+    pip("install", "-r", requirements, "-c", constraints, *WHEELS)
+    pip("install", "--no-deps", "--no-build-isolation", "--editable", ROOT)
+    write_stamp(STAMP, PINS)
 
 
-def setup():
-    """Make ``.venv`` complete; does nothing when it is."""
+def add_tools():
+    """Put the pinned tools of the workshop into a complete ``.venv``."""
+    folder, hashes = os.path.join(VENV, "tools"), os.path.join(ROOT, TOOL_PINS[1])
+    exact = ("--no-deps", "--require-hashes", "-r", hashes) + WHEELS
+    # What fails without a network fails here, and leaves .venv as it was.
+    pip("download", "--dest", folder, *exact)
+    open(TOOLS_STAMP, "w").close()  # from here on they may be half there
+    pip("install", "--no-index", "--find-links", folder, *exact)
+    shutil.rmtree(folder)
+    write_stamp(TOOLS_STAMP, TOOL_PINS)
+
+
+def carry_out(make, reason):
+    """Say why, and make what is missing."""
+    print(".venv: %s (Python %s)" % (reason, platform.python_version()))
+    sys.stdout.flush()
+    try:
+        make()
+    except (IOError, OSError) as error:
+        stop(
+            "Could not make %s: %s. Free the space or the permission, then run the same command again."
+            % (VENV, error.strerror)
+        )
+    print(".venv: complete")
+
+
+def setup(tools=False):
+    """Make ``.venv`` complete, with ``tools`` those of the workshop too; does nothing when it is."""
     if sys.version_info < (3, 6):
         check_python()  # which stops: the rest needs more than such a Python has
-    if not why_incomplete():
+    if not why_incomplete(tools) and not (tools and why_without_tools()):
         return
     check_python()
     with alone(ROOT, "Another `make setup` is at work in this folder. This one waits for its end."):
-        reason = why_incomplete()
-        if not reason:
-            return
-        if free_gb() < LEAST_FREE_GB:
-            stop(
-                "The disk is full: %.1f GB are left in %s, and at least %d GB are needed (about 6 GB with PyTorch's "
-                "usual Linux build). Free some space, then run the same command again."
-                % (free_gb(), ROOT, LEAST_FREE_GB)
-            )
-        print(".venv: %s (Python %s)" % (reason, platform.python_version()))
-        sys.stdout.flush()
-        try:
-            make_venv()
-        except (IOError, OSError) as error:
-            stop(
-                "Could not make %s: %s. Free the space or the permission, then run the same command again."
-                % (VENV, error.strerror)
-            )
-        print(".venv: complete")
+        reason = why_incomplete(tools)
+        if reason:
+            carry_out(make_venv, reason)
+        reason = why_without_tools() if tools else ""
+        if reason:
+            carry_out(add_tools, reason)
 
 
 def check():
@@ -370,17 +422,16 @@ def check():
 
 
 def main(arguments):
-    """``make setup``; with the argument ``run``, ``make run``: its own process takes this one's place."""
-    try:
-        sys.path.insert(
-            0, os.path.join(ROOT, "helpers", "plumbing")
-        )  # not as helpers.plumbing: this may be any Python
-        from mode import mode
+    """``make setup``; with ``tools`` those of the workshop too; with ``run``, ``make run`` takes this process's place."""
+    if sys.version_info >= (3, 6):  # an older one is refused below, in words that it can read
+        sys.path.insert(0, ROOT)
+        from helpers.plumbing.mode import mode
 
-        mode()
-    except ValueError as error:
-        stop(str(error))
-    setup()
+        try:
+            mode()
+        except ValueError as error:
+            stop(str(error))
+    setup(tools=arguments[:1] == ["tools"])
     if arguments[:1] == ["run"]:
         # Ctrl-C waits until helpers.workshop.run is there to answer it.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])

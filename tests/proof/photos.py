@@ -8,7 +8,6 @@ nothing but counts is written. Without the variable the table stays as it is.
 
 import copy
 import json
-import os
 import sys
 from dataclasses import asdict
 
@@ -17,7 +16,7 @@ import torch
 from helpers import camera, checkpoints, photos
 from helpers.data import load_cifar10
 from helpers.intervals import gain, share
-from helpers.plumbing import paths
+from helpers.plumbing import paths, variables
 
 TABLE = paths.MEASURED / "photos.json"
 NOT_RUN = 77
@@ -137,7 +136,7 @@ def summary(answers: dict) -> dict:
 
 
 def main() -> int:
-    folder = os.environ.get("CHAPTER_PHOTOS")
+    folder = variables.read("CHAPTER_PHOTOS")
     if not folder:
         print("CHAPTER_PHOTOS is not set: helpers/measured/photos.json stays as it is.")
         return NOT_RUN

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from helpers.netron_view.pictures import BROWSERS
-from helpers.plumbing import paths
+from helpers.plumbing import paths, variables
 from helpers.workshop import environment
 
 TABLE = paths.MEASURED / "settings.json"
@@ -93,7 +93,8 @@ def settings() -> dict[str, Setting]:
     """Every setting, by the name that ``--only`` takes."""
     dead = "http://127.0.0.1:9"
     proxies = {name: dead for lower in ("http_proxy", "https_proxy") for name in (lower, lower.upper())}
-    no_data = dict.fromkeys(["CIFAR10_ROOT", "CIFAR10_MIRROR", "CHAPTER_DATA", "CHAPTER_PHOTOS"])
+    no_data = dict.fromkeys(["CHAPTER_CIFAR10", "CHAPTER_MIRROR", "CHAPTER_DATA", "CHAPTER_PHOTOS"])
+    no_data |= dict.fromkeys(variables.FORMER.values())
     every = {"plain": Setting("nothing special")}
     for name in INSTRUCTIONS:
         words = f"`ONEDNN_MAX_CPU_ISA={name}`"
@@ -181,16 +182,16 @@ def checkout(name: str, setting: Setting, user: dict):
 
 
 def install(folder: Path, python: str, user: dict) -> str:
-    """Give a copy its own ``.venv``, as ``make setup`` does, and return its Python."""
+    """Give a copy its own ``.venv``, as ``make test`` does, and return its Python."""
     if shutil.disk_usage(folder).free < LEAST_FREE_GB * 1e9:
         raise NotHere(f"fewer than {LEAST_FREE_GB} GB of disk are free")
     variables = {key: value for key, value in os.environ.items() if key not in ("PYTHON", "PYTHONPATH")}
     if user:
         variables |= {"HOME": str(folder), "PIP_NO_CACHE_DIR": "1"}
-    command = [python, "-S", "helpers/workshop/environment.py"]
+    command = [python, "-S", "helpers/workshop/environment.py", "tools"]
     done = subprocess.run(command, cwd=folder, env=variables, text=True, capture_output=True, **user)
     if done.returncode:
-        raise NotHere(f"`make setup` failed: {done.stderr.strip().splitlines()[-1]}")
+        raise NotHere(f"`make test` could not set it up: {done.stderr.strip().splitlines()[-1]}")
     return str(folder / ".venv/bin/python")
 
 

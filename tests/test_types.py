@@ -1,0 +1,32 @@
+"""What the type checker looks at: it finds little where nothing is annotated."""
+
+import ast
+import tomllib
+
+from helpers.plumbing import paths
+
+PYPROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+CHECKED = [paths.ROOT / name for name in PYPROJECT["tool"]["mypy"]["files"]]
+
+
+def public_functions(tree):
+    """The functions and methods whose names, and whose class's name, do not begin with an underscore."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from public_functions(node)
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield node
+
+
+def test_public_functions_of_the_modules_that_are_checked_say_what_they_take_and_give():
+    bare = []
+    for path in (file for one in CHECKED for file in ([one] if one.is_file() else sorted(one.rglob("*.py")))):
+        for function in public_functions(ast.parse(path.read_text(encoding="utf-8"))):
+            taken = function.args
+            arguments = [*taken.posonlyargs, *taken.args, *taken.kwonlyargs, taken.vararg, taken.kwarg]
+            silent = [
+                one.arg for one in arguments if one and not one.annotation and one.arg not in ("self", "cls")
+            ]
+            if silent or not function.returns:
+                bare.append(f"{path.name}: {function.name}({', '.join(silent)})")
+    assert bare == []
