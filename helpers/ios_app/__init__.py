@@ -5,7 +5,7 @@ with the app's name filled in. Around it come the model, ten drawn reference
 pictures, and the probabilities that ``helpers.coreml_runtime`` computes for
 them, which the project's own tests compare with the real Core ML.
 
-The rooms: ``model`` checks the model and writes the threshold into it,
+The rooms: ``app_model`` checks the model and writes the threshold into it,
 ``reference`` makes the pictures and their probabilities, ``folder`` puts files
 into a folder and never replaces what it did not write.
 """
@@ -14,8 +14,8 @@ import json
 import re
 from pathlib import Path
 
+from .app_model import read_model, with_threshold
 from .folder import publish, tree
-from .model import read_model, with_threshold
 from .reference import TOLERANCE, icons, reference_files
 
 TEMPLATE = Path(__file__).resolve().parent / "template"
