@@ -42,7 +42,7 @@ def begin(notebook: str, *packages: str) -> None:
     Raises:
         ValueError: there is no notebook of that name.
     """
-    from helpers.training import describe_device
+    from helpers.plumbing.device import describe_device
 
     global _current
     if notebook not in NOTEBOOKS:

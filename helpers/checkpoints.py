@@ -24,6 +24,7 @@ from helpers.drawings import make_drawings
 from helpers.model import AlexNet, Normalise
 from helpers.plumbing import paths
 from helpers.plumbing.networks import check_network
+from helpers.recipe import Recipe
 from helpers.torch_files import Content, Unknown
 
 SHIPPED = paths.PRETRAINED / "alexnet.pth"
@@ -430,8 +431,8 @@ def save_card(path, *, history, evaluation, data, share: float = 1.0) -> dict:
 
     Args:
         path: the checkpoint; its weights have been saved there.
-        history: of the training (``helpers.training.History``).
-        evaluation: on the test images, in float32 (``helpers.training.Evaluation``).
+        history: of the training (``helpers.history.History``).
+        evaluation: on the test images, in float32 (``helpers.evaluation.Evaluation``).
         data: as ``load_cifar10()`` returns.
         share: of this training in the weights, where they are a mean (``helpers.workshop.camera_network``).
 
@@ -522,12 +523,11 @@ def load_checkpoint(path=SHIPPED) -> tuple[AlexNet, dict]:
     card_path = path.with_suffix(".json")
     try:
         card = _read_card(card_path)
-        recipe = card["recipe"]
-        how = (len(card["classes"]), recipe["width"], recipe["batch_norm"], recipe.get("pool_first", True))
+        recipe, classes = Recipe.of(card["recipe"]), len(card["classes"])
         with torch.device("meta"):  # costs nothing, however wide the card says that it is
-            names = AlexNet(*how).state_dict()
+            names = recipe.model(classes).state_dict()
         tensors = _fitting(names, path, f"the AlexNet of {card_path.name}")
-        model = AlexNet(*how).eval()
+        model = recipe.model(classes).eval()
         _put(model, tensors)
         _check_pair(model, card, path)
     except ValueError as error:
@@ -543,13 +543,6 @@ def _again(path: Path) -> str:
 
 LARGEST_CARD = 10**6
 """Bytes. A card has about 2,000."""
-
-RECIPE = {
-    "name", "epochs", "batch_size", "learning_rate", "warmup", "momentum", "weight_decay", "label_smoothing",
-    "crop_padding", "flip", "sizes", "width", "batch_norm", "seed", "augment", "cutout", "muon", "bias_rate",
-    "pool_first", "schedule", "nesterov", "alternating", "bfloat16", "channels_last", "keep_memory",
-}  # fmt: skip
-"""The fields of ``helpers.training.Recipe``: a card with others was written by a later version, and its network may differ."""
 
 
 def _read_card(path: Path) -> dict:
@@ -588,15 +581,10 @@ def _problem(card) -> str:
     per_class = card.get("test_accuracy_per_class")
     if per_class is not None and list(per_class) != card["classes"]:
         return "its classes and the accuracy of each are not in the same order"
-    recipe = card["recipe"]
-    unknown = [name for name in recipe if name not in RECIPE]
-    if unknown:
-        return f"its recipe has {torch_files.printable(unknown[0])}, which this version of the project does not know"
-    for name, (fits, wanted) in _RECIPE.items():
-        if not fits(recipe.get(name, True)):
-            return (
-                f"{name} of its recipe is {torch_files.printable(repr(recipe.get(name)), 40)}, not {wanted}"
-            )
+    try:
+        Recipe.of(card["recipe"])
+    except ValueError as error:
+        return torch_files.printable(error, 200).rstrip(".")
     return ""
 
 
@@ -639,15 +627,6 @@ _CARD = {
     "recipe": (lambda value: isinstance(value, dict), "the fields of a recipe"),
 }
 """What is used of a card: name → whether a value fits, and what it should be."""
-
-_RECIPE = {
-    "width": (
-        lambda value: type(value) in (int, float) and 0 < value <= 1000,
-        "a number above 0, 1,000 at most",
-    ),
-    "batch_norm": (lambda value: isinstance(value, bool), "true or false"),
-    "pool_first": (lambda value: isinstance(value, bool), "true or false"),
-}
 
 
 def _check_pair(model: nn.Module, card: dict, path: Path) -> None:

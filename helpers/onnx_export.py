@@ -5,7 +5,6 @@ Notebook 03 introduces the export and calls ``torch.onnx.export`` itself.
 
 import importlib.util
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -13,12 +12,12 @@ import torch
 from torch import nn
 
 from helpers import torch_files
+from helpers.evaluation import Evaluation, check_split
 from helpers.plumbing import exportable, onnx_files, paths
 from helpers.plumbing.errors import first_line
 from helpers.plumbing.labels import in_order
 from helpers.plumbing.networks import check_logits, device_of
 from helpers.plumbing.quiet import quiet
-from helpers.training import Evaluation, check_split
 
 INPUT, OUTPUT = "image", "classLabelProbs"
 """The names in the file. Core ML and the Swift code use the same two."""
@@ -155,7 +154,7 @@ def run_onnx(path, images, labels, batch_size: int = 1000) -> Evaluation:
         batch_size: images per call, if the file takes any number.
 
     Returns:
-        The same ``Evaluation`` that ``helpers.training.evaluate`` gives, without a loss.
+        The same ``Evaluation`` that ``helpers.evaluation.evaluate`` gives, without a loss.
 
     Raises:
         FileNotFoundError: there is no such file, or the one beside it that holds its weights is missing.
@@ -225,42 +224,3 @@ def _fixed_batch(session, path) -> int | None:
             f"one input {INPUT!r} of N×3×32×32, float, and the output {OUTPUT!r}."
         )
     return shape[0] if isinstance(shape[0], int) else None
-
-
-@dataclass
-class Agreement:
-    """How far two runs of the same images agree.
-
-    Attributes:
-        images: how many were compared.
-        max_abs_diff: the largest difference of any probability.
-        same_labels: how many images got the same answer.
-    """
-
-    images: int
-    max_abs_diff: float
-    same_labels: int
-
-    def __str__(self):
-        return (
-            f"largest difference of a probability: {self.max_abs_diff:.1e}; "
-            f"same answer on {self.same_labels:,} of {self.images:,} images"
-        )
-
-
-def compare(one: Evaluation, other: Evaluation) -> Agreement:
-    """Compare two evaluations of the same images, probability by probability.
-
-    Raises:
-        ValueError: they are not of the same images.
-    """
-    if one.probs.shape != other.probs.shape or not torch.equal(one.labels, other.labels):
-        raise ValueError(
-            f"These are not the same images: {tuple(one.probs.shape)} and {tuple(other.probs.shape)} probabilities. "
-            "Evaluate both on the same images in the same order."
-        )
-    return Agreement(
-        images=len(one.labels),
-        max_abs_diff=(one.probs - other.probs).abs().max().item(),
-        same_labels=int((one.predictions == other.predictions).sum()),
-    )

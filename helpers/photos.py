@@ -19,9 +19,9 @@ from PIL import Image, ImageCms, ImageOps
 from helpers import figures
 from helpers.coreml_runtime import load
 from helpers.data import CLASSES
+from helpers.evaluation import Evaluation
 from helpers.intervals import Interval, share
 from helpers.plumbing import paths
-from helpers.training import Evaluation
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 """What a photo's name may end in, in small or capital letters. Other files are left alone."""
@@ -367,7 +367,7 @@ class Result:
 
     Attributes:
         photos: the photos that were judged.
-        evaluation: probabilities and labels, as ``helpers.training.evaluate`` gives them.
+        evaluation: probabilities and labels, as ``helpers.evaluation.evaluate`` gives them.
     """
 
     photos: Photos

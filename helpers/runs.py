@@ -16,14 +16,19 @@ from pathlib import Path
 
 import torch
 
-from helpers import camera, model, muon, training
 from helpers.checkpoints import read_state
+from helpers.history import LARGEST_HISTORY, NOT_A_HISTORY, History
 from helpers.plumbing import paths
+from helpers.plumbing.device import pick_device
 from helpers.plumbing.interrupts import torch_modes
+from helpers.recipe import Recipe
 from helpers.torch_files import check_file
-from helpers.training import LARGEST_HISTORY, NOT_A_HISTORY, History, Recipe, fit, pick_device
+from helpers.training import fit
 
-CODE = [Path(module.__file__) for module in (camera, model, muon, training)]
+CODE = [
+    paths.ROOT / f"helpers/{name}.py"
+    for name in ("batches", "camera", "evaluation", "model", "muon", "recipe", "training")
+]
 """The files that decide how a run ends. A run made by other code is another run."""
 
 
@@ -32,7 +37,7 @@ class Run:
     """One training run.
 
     Attributes:
-        history: see ``helpers.training.History``.
+        history: see ``helpers.history.History``.
         model: the network in evaluation mode, on the CPU.
         folder: where it lies.
     """

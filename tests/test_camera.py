@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from helpers import camera
-from helpers.training import Batches, Recipe
+from helpers.batches import Batches
+from helpers.recipe import Recipe
 
 
 @pytest.fixture

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from helpers import calibration, figures
-from helpers.training import Evaluation, History, Recipe
+from helpers.evaluation import Evaluation
+from helpers.history import History
+from helpers.recipe import Recipe
 
 CLASSES = ["cat", "dog", "ship"]
 NONE = Evaluation(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))

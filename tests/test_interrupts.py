@@ -10,8 +10,10 @@ import torch
 from helpers import runs, training
 from helpers.data import CIFAR10
 from helpers.drawings import make_drawings
+from helpers.history import History
 from helpers.plumbing.interrupts import Interrupts, torch_modes
-from helpers.training import History, Recipe, fit
+from helpers.recipe import Recipe
+from helpers.training import fit
 from tests.proof import interrupts
 
 TINY = replace(Recipe.smoke(), width=0.125, batch_size=10, epochs=2, sizes=(32,))

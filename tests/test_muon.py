@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from helpers.muon import Muon, orthogonal
-from helpers.training import Recipe, make_optimizer, make_scheduler
+from helpers.recipe import Recipe
+from helpers.training import make_optimizer, make_scheduler
 
 TINY = replace(Recipe.smoke(), width=0.125)
 

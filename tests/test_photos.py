@@ -483,7 +483,7 @@ def test_faults_work_on_photos(folder):
 
 def test_the_camera_network_that_ships_is_the_one_that_its_recipe_makes():
     from helpers import checkpoints
-    from helpers.training import Recipe
+    from helpers.recipe import Recipe
     from helpers.workshop import camera_network
 
     network, card = checkpoints.load_camera()
@@ -512,14 +512,14 @@ def test_the_camera_network_is_the_shipped_one_trained_further(drawings, tmp_pat
     import dataclasses
 
     from helpers import checkpoints
-    from helpers.training import Recipe
+    from helpers.recipe import Recipe
     from helpers.workshop import camera_network
 
     recipe = dataclasses.replace(Recipe.camera(), epochs=1, learning_rate=1e-5)
     with pytest.raises(ValueError, match="trained on CIFAR-10, and this is drawings"):
-        camera_network.train(drawings, tmp_path / "camera.pth", recipe)
+        camera_network.fine_tune(drawings, tmp_path / "camera.pth", recipe)
     as_photos = dataclasses.replace(drawings, source="CIFAR-10")
-    card = camera_network.train(as_photos, tmp_path / "camera.pth", recipe)
+    card = camera_network.fine_tune(as_photos, tmp_path / "camera.pth", recipe)
     made, read = checkpoints.load_checkpoint(tmp_path / "camera.pth")
     assert read == card and card["recipe"]["augment"] == "camera"
     before = checkpoints.load_checkpoint()[0].classifier[-1].weight
