@@ -75,9 +75,9 @@ def _constant_pad(p, weights):
     return places.pad, {"pad": list(p.padAmounts), "mode": "constant", "constant_val": p.value}
 
 
-def _crop_of(x, edges):
-    top, bottom, left, right = edges
-    return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
+def _crop(p, weights):
+    amounts = edges(p.cropAmounts)
+    return places.crop, {"crop_height": amounts[:2], "crop_width": amounts[2:]}
 
 
 def _reorganize_data(p, weights):
@@ -142,7 +142,7 @@ LAYERS = {
     "concatND": lambda p, weights: (_concat_of, {"axis": p.axis, "interleave": p.interleave}),
     "constantPad": _constant_pad,
     "copy": plain(lambda x: x),
-    "crop": lambda p, weights: (_crop_of, {"edges": edges(p.cropAmounts)}),
+    "crop": _crop,
     "cumSum": lambda p, weights: (
         places.cumsum,
         {"axis": p.axis, "exclusive": p.excludeFinalSum, "reverse": p.reverse},
