@@ -4,9 +4,9 @@ Each layer is a function (its fields, weights()) → (a torch function, its keyw
 ``weights(message, shape)`` reads a weight.
 """
 
-from . import activations, arithmetic, pictures, places, sequences, windows
+from . import activations, arithmetic, places, resizing, sequences, windows
 
 LAYERS = {}
-for family in (activations, arithmetic, pictures, places, sequences, windows):
+for family in (activations, arithmetic, places, resizing, sequences, windows):
     LAYERS |= family.LAYERS
 """Every layer of neural networks that is covered; any other is refused by name."""

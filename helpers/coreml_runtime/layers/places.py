@@ -131,10 +131,6 @@ def _constant_of(value):
     return value
 
 
-def _fill_like_of(x, value):
-    return torch.full_like(x, value)
-
-
 LAYERS = {
     "argSort": lambda p, weights: (as_float(places.argsort), {"axis": p.axis, "ascending": not p.descending}),
     "broadcastToStatic": lambda p, weights: (torch.broadcast_to, {"size": list(p.targetShape)}),
@@ -150,7 +146,7 @@ LAYERS = {
     "embeddingND": _embedding_nd,
     "expandDims": lambda p, weights: (places.expand_dims, {"axes": list(p.axes)}),
     "fillDynamic": lambda p, weights: (places.fill, {"shape": None, "value": p.value}),
-    "fillLike": lambda p, weights: (_fill_like_of, {"value": p.value}),
+    "fillLike": lambda p, weights: (places.fill_like, {"value": p.value}),
     "fillStatic": lambda p, weights: (places.fill, {"shape": list(p.targetShape), "value": p.value}),
     "flatten": _flatten,
     "flattenTo2D": lambda p, weights: (places.flatten2d, {"axis": p.axis}),

@@ -8,7 +8,7 @@ All shapes are those of one example, its leading dimension of 1 included.
 
 import torch
 
-from . import activations, arithmetic, pictures, places, sequences, windows
+from . import activations, arithmetic, places, resizing, sequences, windows
 
 COVERED = {
     activations: """
@@ -23,7 +23,7 @@ COVERED = {
         reduce_max reduce_mean reduce_min reduce_prod reduce_sum reduce_sum_square rsqrt
         scaled_dot_product_attention select square sub threshold
     """,
-    pictures: """
+    resizing: """
         resample resize_bilinear resize_nearest_neighbor upsample_bilinear upsample_nearest_neighbor
     """,
     places: """

@@ -2,7 +2,7 @@
 
 import math
 
-from ..operators import pictures
+from ..operators import resizing
 from .forms import two
 
 
@@ -12,20 +12,20 @@ def _upsample(p, weights):
         return _upsample_default, {"height": height, "width": width}
     if p.mode:
         parameters = {"scale_factor_height": height, "scale_factor_width": width}
-        return pictures.upsample_bilinear, {"align_corners": p.linearUpsampleMode == 1, **parameters}
-    return pictures.upsample_nearest_neighbor, {"scale_factor_height": height, "scale_factor_width": width}
+        return resizing.upsample_bilinear, {"align_corners": p.linearUpsampleMode == 1, **parameters}
+    return resizing.upsample_nearest_neighbor, {"scale_factor_height": height, "scale_factor_width": width}
 
 
 def _upsample_default(x, height, width):
     """Bilinear, as ``resize_bilinear`` samples unless told otherwise."""
-    return pictures.resize_bilinear(x, math.floor(x.shape[-2] * height), math.floor(x.shape[-1] * width))
+    return resizing.resize_bilinear(x, math.floor(x.shape[-2] * height), math.floor(x.shape[-1] * width))
 
 
 def _resize_bilinear(p, weights):
     modes = ("STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "DEFAULT", "OFFSET_CORNERS")
     height, width = two(p.targetSize, 1)
     parameters = {"target_size_height": height, "target_size_width": width}
-    return pictures.resize_bilinear, {"sampling_mode": modes[p.mode.samplingMethod], **parameters}
+    return resizing.resize_bilinear, {"sampling_mode": modes[p.mode.samplingMethod], **parameters}
 
 
 LAYERS = {
