@@ -104,7 +104,12 @@ def _read_pipeline(pipeline) -> dict:
         found["operations"].update(part["operations"])
         numbers.update(part["numbers"])
     found["operations"] = dict(found["operations"].most_common())
-    return found | {"stored": [name for name, _ in numbers.most_common()], "numbers": dict(numbers)}
+    return found | _counted(numbers)
+
+
+def _counted(numbers) -> dict:
+    """How the weights are stored, the most frequent way first."""
+    return {"stored": [name for name, _ in numbers.most_common()], "numbers": dict(numbers)}
 
 
 def _metadata(metadata) -> dict:
@@ -120,7 +125,7 @@ def _metadata(metadata) -> dict:
 
 def _read_program(program, inputs) -> dict:
     """Labels, preprocessing, weights and operations of an ML program."""
-    found, stored, computed = {}, collections.Counter(), collections.Counter()
+    found, numbers, computed = {}, collections.Counter(), collections.Counter()
     operations = [
         operation
         for function in program.functions.values()
@@ -137,10 +142,10 @@ def _read_program(program, inputs) -> dict:
         out = operation.outputs[0]
         if operation.type == "const":
             if operation.attributes["val"].HasField("blobFileValue"):
-                stored[_number_type(out)] += math.prod(declared(out.type)[1])
+                numbers[_number_type(out)] += _count(out)
             continue
         if operation.type.startswith("constexpr_"):
-            stored[_compressed_name(operation, used, constants)] += math.prod(declared(out.type)[1])
+            numbers[_compressed_name(operation, used, constants)] += _count(out)
             continue
         computed[_number_type(out)] += 1
         if operation.type == "classify":
@@ -156,14 +161,14 @@ def _read_program(program, inputs) -> dict:
         for operation in operations
         if operation.type != "const" and not operation.type.startswith("constexpr_")
     )
-    found |= {"stored": [name for name, _ in stored.most_common()], "numbers": dict(stored)}
+    found |= _counted(numbers)
     found["computed"] = [name for name, _ in computed.most_common() if name.startswith("float")]
     return found | {"operations": dict(kinds.most_common())}
 
 
 def _read_network(network, inputs) -> dict:
     """Labels, preprocessing, weights and layers of a neural network."""
-    found, stored = {}, collections.Counter()
+    found, numbers = {}, collections.Counter()
     if network.DESCRIPTOR.name == "NeuralNetworkClassifier":
         found["labels"] = class_labels(network)
     for step in network.preprocessing:
@@ -175,8 +180,8 @@ def _read_network(network, inputs) -> dict:
             found["bias"] = [scaler.grayBias] if grey else colours
     for layer in network.layers:
         for weights in all_weights(getattr(layer, layer.WhichOneof("layer"))):
-            stored.update(_weights_name(weights))
-    found |= {"stored": [name for name, _ in stored.most_common()], "numbers": dict(stored)}
+            numbers.update(_weights_name(weights))
+    found |= _counted(numbers)
     kinds = collections.Counter(layer.WhichOneof("layer") for layer in network.layers)
     return found | {"operations": dict(kinds.most_common())}
 
@@ -210,24 +215,29 @@ def _number_type(typed) -> str:
     return declared(typed.type)[0].lower() or "other"
 
 
+def _count(typed) -> int:
+    """How many numbers an array has; an open dimension counts as none."""
+    return math.prod(size or 0 for size in declared(typed.type)[1] or ())
+
+
 def _compressed_name(operation, used, constants) -> str:
     """How a compressed weight is stored, in words."""
 
-    def stored(name):
+    def given(name):
         """What the operation reads: an attribute up to iOS 17, an argument from iOS 18 on."""
         if name in operation.attributes:
             return operation.attributes[name]
         return _value(used[name], constants) if name in used else None
 
-    lut, kind = stored("lut"), operation.type
+    lut, kind = given("lut"), operation.type
     if lut is not None:
         if "lut" in operation.attributes:  # a list of 2^bits values; the indices are packed bytes
             return f"{lut.type.tensorType.dimensions[0].constant.size.bit_length() - 1}-bit palette"
-        indices = stored("indices") or stored("indices_nonzero_data")
+        indices = given("indices") or given("indices_nonzero_data")
         return f"{_number_type(indices).lstrip('uint')}-bit palette" if indices else "palette"
     if "sparse" in kind:
         return "without its zeros"
-    data = stored("quantized_data") or stored("data")
+    data = given("quantized_data") or given("data")
     return f"{_number_type(data).lstrip('uint')}-bit numbers" if data else kind
 
 
