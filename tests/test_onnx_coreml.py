@@ -620,7 +620,7 @@ def test_the_session_and_the_examples_are_made_once(onnx_file, monkeypatch):
     [
         ({"minimum_ios_deployment_target": "14"}, "Take '13' for a file that runs on iOS 14, or '15'"),
         ({"mode": "regressor", "minimum_ios_deployment_target": "15"}, "ML program has no kind"),
-        ({"compute_precision": "float16"}, "target 13 gives a neural network"),
+        ({"compute_precision": "float16"}, "iOS 13 gets a neural network"),
         ({"image_input_names": ["x"]}, r"'x' cannot be an image: its shape is 1×3, .* leave it an array"),
         ({"preprocessing_args": {"image_scale": 2}}, "no input is an image"),
         ({"deprocessing_args": {"image_scale": 2}}, "no output is an image"),
