@@ -3,10 +3,13 @@
 Notebook 01 shows what a batch looks like.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 
 from helpers import camera
+from helpers.recipe import Recipe
 
 
 def _generator(seed: int) -> torch.Generator:
@@ -28,7 +31,15 @@ class Batches:
         rank, world_size: which share of every batch this process takes.
     """
 
-    def __init__(self, images, labels, recipe, device, rank=0, world_size=1):
+    def __init__(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        recipe: Recipe,
+        device: torch.device,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
         if len(images) < recipe.batch_size:
             raise ValueError(
                 f"A batch of {recipe.batch_size} cannot be filled from {len(images)} images. "
@@ -62,7 +73,7 @@ class Batches:
         coin = torch.randint(0, 2, (len(self.labels),), generator=_generator(self.recipe.seed))
         return (coin + epoch).remainder(2).bool()
 
-    def epoch(self, number: int, first_step: int = 0):
+    def epoch(self, number: int, first_step: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield ``(images, labels)`` for one epoch: N×3×S×S float from 0 to 1, and N int64.
 
         S is 32, or what ``recipe.sizes`` says for the step.
@@ -91,7 +102,7 @@ class Batches:
             if recipe.augment:
                 faults = _generator(((recipe.seed * 100_003 + number) * 100_003 + step) * 1009 + self.rank)
                 pixels = camera.imitate(pixels, faults)
-            if recipe.cutout:
+            if hidden is not None:
                 start = hidden[:, chosen, None] - recipe.cutout // 2
                 inside = (along >= start) & (along < start + recipe.cutout)
                 pixels = pixels.masked_fill((inside[0, :, :, None] & inside[1, :, None, :])[:, None], 0.5)

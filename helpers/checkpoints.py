@@ -11,16 +11,21 @@ import contextlib
 import hashlib
 import json
 import pickle
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from helpers import torch_files
+from helpers.data import CIFAR10
 from helpers.drawings import make_drawings
+from helpers.evaluation import Evaluation
+from helpers.history import History
 from helpers.model import AlexNet, Normalise
 from helpers.plumbing import paths
 from helpers.plumbing.networks import check_network
@@ -49,7 +54,7 @@ ALLOWED = [
 """The classes that a whole saved AlexNet is made of. ``load_model`` builds these and no other."""
 
 
-def save_weights(model: nn.Module, path) -> None:
+def save_weights(model: nn.Module, path: str | Path) -> None:
     """The first way: save the ``state_dict``, that is the tensors and their names.
 
     Raises:
@@ -60,7 +65,7 @@ def save_weights(model: nn.Module, path) -> None:
     _save(model.state_dict(), path, model)
 
 
-def save_model(model: nn.Module, path) -> None:
+def save_model(model: nn.Module, path: str | Path) -> None:
     """The second way: save the whole object, that is a pickle naming its classes.
 
     Raises:
@@ -82,7 +87,7 @@ def _save(thing, path, model: nn.Module) -> None:
         torch.save(thing, temporary)
 
 
-def load_weights(model: nn.Module, path) -> nn.Module:
+def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
     """Load a saved ``state_dict`` into ``model`` (in place) and return it in evaluation mode.
 
     Training scripts often save more than the weights: a dict that holds them beside the optimiser's state, or names
@@ -177,7 +182,7 @@ def _find(mine: dict, content: Content, path) -> tuple[str, dict]:
     tensors = {
         where: sum(isinstance(one, torch.Tensor) for one in inside[where].values()) for where in inside
     }
-    best = next(iter(fitting), None) or max(tensors, key=tensors.get, default="")
+    best = next(iter(fitting), None) or max(tensors, key=tensors.__getitem__, default="")
     if best in fitting or tensors.get(best):
         return best, inside[best]
     _refuse_model(content.value, path)
@@ -202,7 +207,9 @@ def _refuse_model(value, path) -> None:
 
 def _dicts(value) -> dict[str, dict]:
     """The dicts in a file that could be a state_dict, each once, by where they lie: ``""``, ``"['net']"``."""
-    found, seen, waiting = {}, set(), [("", value)]
+    found: dict[str, dict] = {}
+    seen: set[int] = set()
+    waiting = [("", value)]
     while waiting and len(seen) < 1000:
         where, value = waiting.pop(0)
         if not isinstance(value, dict) or id(value) in seen:
@@ -280,7 +287,7 @@ def _dtype(tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def read_state(path):
+def read_state(path: str | Path) -> Any:
     """What is in a file of ``torch.save``: numbers, texts, lists, dicts and tensors, on the CPU. Nothing of it is run.
 
     Raises:
@@ -294,7 +301,7 @@ def read_state(path):
     return content.value
 
 
-def load_model(path, allowed=()) -> nn.Module:
+def load_model(path: str | Path, allowed: Iterable | type | Callable = ()) -> nn.Module:
     """Load a whole saved model, building only classes that are on the allow-list.
 
     The file does not choose what they are built with: each object is made empty, without ``__init__``,
@@ -383,7 +390,7 @@ def _check_model(model: nn.Module, path) -> None:
         module, depth = waiting.pop()
         seen += 1
         held = vars(module) if isinstance(module, nn.Module) else {}
-        stores = [held.get(name) for name in ("_parameters", "_buffers", "_modules")]
+        stores: list[Any] = [held.get(name) for name in ("_parameters", "_buffers", "_modules")]
         if seen > 10_000 or depth > 100 or not all(isinstance(store, dict) for store in stores):
             raise torch_files.damaged(path)
         if any(_would_run(module, str(name), value) for name, value in held.items()):
@@ -426,7 +433,9 @@ def checksum(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def save_card(path, *, history, evaluation, data, share: float = 1.0) -> dict:
+def save_card(
+    path: str | Path, *, history: History, evaluation: Evaluation, data: CIFAR10, share: float = 1.0
+) -> dict:
     """Write the card of a checkpoint: ``alexnet.json`` beside ``alexnet.pth``.
 
     Args:
@@ -505,7 +514,7 @@ def on_drawings(model: nn.Module) -> dict:
     return {"accuracy": accuracy, "loss": round(nn.functional.cross_entropy(logits, labels).item(), 5)}
 
 
-def load_checkpoint(path=SHIPPED) -> tuple[AlexNet, dict]:
+def load_checkpoint(path: str | Path = SHIPPED) -> tuple[AlexNet, dict]:
     """A checkpoint and its card: the network is built as its recipe says, then loaded.
 
     The card has to belong to these weights: it holds their checksum. An older card without one is
@@ -656,7 +665,7 @@ def load_camera() -> tuple[AlexNet, dict]:
     return load_checkpoint(CAMERA)
 
 
-def load_trained(data) -> tuple[AlexNet, dict]:
+def load_trained(data: CIFAR10) -> tuple[AlexNet, dict]:
     """The network that the learner trained on this data, or else the one that ships.
 
     So every notebook can be opened first. It prints which of the two it took, and why the

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from helpers.plumbing.networks import VIEW, check_answer, check_network
 
@@ -85,7 +86,14 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(model, images, labels, *, precision=torch.float32, batch_size: int = 1000) -> Evaluation:
+def evaluate(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    precision: torch.dtype = torch.float32,
+    batch_size: int = 1000,
+) -> Evaluation:
     """Run ``model`` on all images, in evaluation mode, on the device where it is.
 
     Args:
@@ -112,7 +120,7 @@ def evaluate(model, images, labels, *, precision=torch.float32, batch_size: int 
     device = next(model.parameters(), torch.empty(0)).device
     was_training, layout = model.training, torch.channels_last
     model.eval()
-    logits = []
+    answers = []
     try:
         for batch in images.split(batch_size):
             batch = batch.to(device).contiguous(memory_format=layout).float() / 255
@@ -125,10 +133,10 @@ def evaluate(model, images, labels, *, precision=torch.float32, batch_size: int 
                     layout = torch.contiguous_format
                     answer = model(batch.contiguous())
             check_answer(answer, len(batch))
-            logits.append(answer.float())
+            answers.append(answer.float())
     finally:
         model.train(was_training)
-    logits = torch.cat(logits).cpu()
+    logits = torch.cat(answers).cpu()
     check_split(images, labels, "test", classes=logits.shape[1])
     return Evaluation(logits.softmax(1), labels.cpu(), F.cross_entropy(logits, labels.cpu()).item())
 

@@ -57,7 +57,7 @@ class History:
         """One value per epoch, e.g. ``history.column("train_loss")``."""
         return [row[name] for row in self.rows]
 
-    def save(self, path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the recipe and the rows as JSON (without the optimiser's state)."""
         content = {"recipe": asdict(self.recipe), "device": self.device, "steps": self.steps}
         content |= {"finished": self.finished, "rows": self.rows}
@@ -65,7 +65,7 @@ class History:
             temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
     @classmethod
-    def load(cls, path) -> "History":
+    def load(cls, path: str | Path) -> "History":
         """Read what ``save`` wrote.
 
         Raises:

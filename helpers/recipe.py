@@ -4,6 +4,7 @@ Notebook 01 introduces it, field by field.
 """
 
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 
@@ -19,7 +20,7 @@ RETIRED = {"schedule", "nesterov", "alternating", "bfloat16", "channels_last", "
 """Fields of earlier versions. They took a trick away, which the benchmark now does by itself."""
 
 
-def within(*limits, usual, shown: bool = True):
+def within(*limits: float | str, usual: Any, shown: bool = True) -> Any:
     """A field with its usual value and its limits: the smallest and the largest number, or the texts it knows.
 
     ``shown`` says whether a printed recipe names it while it has its usual value.

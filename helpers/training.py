@@ -13,12 +13,16 @@ import contextlib
 import copy
 import time
 import weakref
+from collections.abc import Callable
 from statistics import mean, median
 
 import torch
 import torch.nn.functional as F
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from helpers.batches import Batches
+from helpers.data import CIFAR10
 from helpers.evaluation import check_split, evaluate
 from helpers.history import History
 from helpers.muon import Muon
@@ -33,7 +37,7 @@ LAYOUT = torch.channels_last
 """The channels of a pixel lie side by side in memory, the order in which convolutions are fastest (PyTorch's "Channels Last")."""
 
 
-def make_optimizer(model, recipe: Recipe) -> torch.optim.SGD:
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     """Muon for the weights of the hidden layers and SGD for the rest; or SGD for everything.
 
     The first layer sees pixels and the last one gives the logits: both stay with SGD, as Muon's source says.
@@ -56,7 +60,7 @@ def make_optimizer(model, recipe: Recipe) -> torch.optim.SGD:
     )
 
 
-def make_scheduler(optimizer, recipe: Recipe, steps: int):
+def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> LRScheduler:
     """The one-cycle schedule over ``steps`` steps: up in a straight line, then down to zero."""
     total = steps + 1  # it counts one ahead: the rate is set for the step to come
     # A rise of exactly one step, that is of no time at all, makes OneCycleLR divide by zero.
@@ -74,14 +78,14 @@ def make_scheduler(optimizer, recipe: Recipe, steps: int):
 
 
 def fit(
-    model,
-    data,
+    model: nn.Module,
+    data: CIFAR10,
     recipe: Recipe,
     *,
-    device=None,
+    device: str | torch.device | None = None,
     resume: History | None = None,
-    progress=True,
-    after_epoch=None,
+    progress: bool = True,
+    after_epoch: Callable[[History], None] | None = None,
 ) -> History:
     """Train ``model`` in place and return the history of the run.
 
@@ -133,8 +137,13 @@ def fit(
         return training.stopped() if training else history
 
 
-_TRAINED = weakref.WeakSet()
-"""The models that ``fit`` has trained in this process."""
+_TRAINED: dict[int, weakref.ref] = {}
+"""The models that ``fit`` has trained in this process. Not a WeakSet: it would clear up in a callback, where a Ctrl-C is lost."""
+
+
+def _trained_before(model: nn.Module) -> bool:
+    known = _TRAINED.get(id(model))
+    return known is not None and known() is model
 
 
 def _check_arguments(data, recipe, resume) -> None:
@@ -242,12 +251,12 @@ class _Training:
 
     def run(self, after_epoch) -> History:
         """Train to the end."""
-        if self.model in _TRAINED and not self.history.steps:
+        if _trained_before(self.model) and not self.history.steps:
             self.shown.say(
                 "This model has been trained before: it goes on from its weights, at the start of the recipe. "
                 "recipe.model() makes a new one; after an interruption, resume=history goes on."
             )
-        _TRAINED.add(self.model)
+        _TRAINED[id(self.model)] = weakref.ref(self.model)
         with self.ctrl_c, torch.enable_grad():
             self.keep_state()
             while not self.history.finished:
@@ -265,8 +274,9 @@ class _Training:
         if self.whole:
             self.keep_state()
         else:
-            self.model.load_state_dict(self.history.state["model"])
-            self.history.steps = self.history.state["steps"]
+            kept = self.history.state or {}  # there is one before the first step
+            self.model.load_state_dict(kept["model"])
+            self.history.steps = kept["steps"]
         self.model.eval()
         done = f"{self.history.steps} of {self.recipe.epochs * self.batches.steps} steps"
         if self.history.finished:
@@ -338,15 +348,17 @@ def _test_accuracy(model, data, precision) -> float:
     return processes.mean(right).item() * processes.size() / len(data.test_labels)
 
 
-def time_per_step(recipe: Recipe, *, device=None, steps: int = 10) -> float:
+def time_per_step(recipe: Recipe, *, device: str | torch.device | None = None, steps: int = 10) -> float:
     """Seconds that one training step of this recipe takes here, on random pixels.
 
     Returns:
         The median of ``steps`` steps; with several ``recipe.sizes`` the mean of their medians.
     """
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps={steps!r} must be a whole number, at least 1.")
     device = pick_device(device)
     precision = pick_precision(device)
-    model = recipe.model().to(device, memory_format=LAYOUT).train()
+    model = recipe.model().to(device).to(memory_format=LAYOUT).train()
     optimizer = make_optimizer(model, recipe)
     labels = torch.randint(0, 10, (recipe.batch_size,), device=device)
     medians = {}

@@ -3,12 +3,13 @@
 import inspect
 import itertools
 import os
+from typing import Any
 
 import torch
 from torch import nn
 
 
-def check_network(model) -> None:
+def check_network(model: object) -> None:
     """Refuse what is no network: a state_dict, the name of a file, a class.
 
     Raises:
@@ -49,7 +50,7 @@ def are_probabilities(values: torch.Tensor) -> bool:
     return bool(values.min() >= 0 and ((values.sum(1) - 1).abs() < 1e-2).all())
 
 
-def check_answer(answer, images: int | None, classes: int | None = None) -> None:
+def check_answer(answer: object, images: int | None, classes: int | None = None) -> None:
     """Refuse a network's answer that is not one row of numbers for each image.
 
     Args:
@@ -76,7 +77,7 @@ def check_answer(answer, images: int | None, classes: int | None = None) -> None
         )
 
 
-def check_logits(logits, classes: int | None = None) -> None:
+def check_logits(logits: Any, classes: int | None = None) -> None:
     """Refuse a network's answers that are no logits: a softmax that is added to them would be wrong.
 
     Args:
@@ -102,7 +103,13 @@ VIEW = "view size is not compatible"
 """What PyTorch says of ``view`` on images that are laid out channels last, where ``reshape`` would do."""
 
 
-def check_model(model, sizes, device, classes: int, layout: torch.memory_format) -> torch.memory_format:
+def check_model(
+    model: nn.Module,
+    sizes: tuple[int, ...],
+    device: torch.device,
+    classes: int,
+    layout: torch.memory_format,
+) -> torch.memory_format:
     """Move a network that is to be trained to the device, and let it answer once, before any time is spent on it.
 
     Args:
@@ -127,18 +134,23 @@ def check_model(model, sizes, device, classes: int, layout: torch.memory_format)
         )
     was_training = model.training
     try:
-        for tried in dict.fromkeys((layout, torch.contiguous_format)):
-            model.to(device, memory_format=tried).eval()
-            try:
-                for size in sorted({32, *sizes}, reverse=True):
-                    image = torch.zeros(1, 3, size, size, device=device).contiguous(memory_format=tried)
-                    check_answer(_answer(model, image, sizes), 1, classes)
-                return tried
-            except RuntimeError as error:
-                if VIEW not in str(error):
-                    raise
+        _try(model.eval(), sizes, device, classes, layout)
+        return layout
+    except RuntimeError as error:
+        if VIEW not in str(error):
+            raise
+        _try(model, sizes, device, classes, torch.contiguous_format)
+        return torch.contiguous_format
     finally:
         model.train(was_training)
+
+
+def _try(model, sizes, device, classes: int, layout) -> None:
+    """Let the model answer to an image of every size."""
+    model.to(device).to(memory_format=layout)
+    for size in sorted({32, *sizes}, reverse=True):
+        image = torch.zeros(1, 3, size, size, device=device).contiguous(memory_format=layout)
+        check_answer(_answer(model, image, sizes), 1, classes)
 
 
 @torch.no_grad()

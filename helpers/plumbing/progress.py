@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import Any
 
 
 class Progress:
@@ -14,7 +15,9 @@ class Progress:
 
     def __init__(self, shown: bool, epochs: int):
         self.shown, self.epochs = shown, epochs
-        self.lines, self.handle, self.last = [], None, 0.0
+        self.lines: list[str] = []
+        self.handle: Any = None
+        self.last = 0.0
         shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
         if shown and getattr(shell, "kernel", None) is not None:
             from IPython.display import display
