@@ -101,7 +101,7 @@ class Batches:
             pixels = pixels.permute(0, 3, 1, 2).float() / 255
             if recipe.augment:
                 faults = _generator(((recipe.seed * 100_003 + number) * 100_003 + step) * 1009 + self.rank)
-                pixels = camera.imitate(pixels, faults)
+                pixels = camera.augment(pixels, faults)
             if hidden is not None:
                 start = hidden[:, chosen, None] - recipe.cutout // 2
                 inside = (along >= start) & (along < start + recipe.cutout)

@@ -64,7 +64,7 @@ class Recipe:
 
     Attributes:
         augment: ``"camera"`` makes the batches look as cameras might have taken them
-            (``helpers.camera.imitate``, notebook 06); empty leaves them alone.
+            (``helpers.camera.augment``, notebook 06); empty leaves them alone.
         cutout: side in pixels of a grey square that hides a random place of each image,
             so that the network learns not to lean on one detail (DeVries and Taylor,
             2017, "Improved Regularization of Convolutional Neural Networks with Cutout").

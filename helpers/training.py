@@ -132,6 +132,8 @@ def fit(
             return training.run(after_epoch)
     except KeyboardInterrupt:
         put_back()
+        if training:
+            training.ctrl_c.put_back()
         if processes.size() > 1:  # the others wait for this process and would wait for ever
             raise
         return training.stopped() if training else history

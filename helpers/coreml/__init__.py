@@ -8,7 +8,7 @@ makes models from PyTorch (with ``options``, ``torch_operators`` and ``pooling``
 what the proofs of both roads need.
 """
 
-from .compression import HOW, compress
+from .compression import COMPRESSIONS, compress
 from .description import describe
 from .files import LABEL, PREVIEW, PROBABILITIES, name_outputs, open_model, save, size
 from .metadata import set_metadata
@@ -16,7 +16,7 @@ from .model_card import ModelCard, model_card
 from .torch_conversion import ConversionError, from_torch
 
 __all__ = [
-    "HOW",
+    "COMPRESSIONS",
     "LABEL",
     "PREVIEW",
     "PROBABILITIES",

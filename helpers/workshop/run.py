@@ -377,7 +377,7 @@ def find(names: list[str]) -> list[Path]:
     notebooks = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
     found = [path for path in notebooks if not names or path.stem.startswith(tuple(names))]
     if not found:
-        which = f" starts with {', '.join(names)}" if names else ", where they belong"
+        which = f" starts with {', '.join(map(paths.printable, names))}" if names else ", where they belong"
         raise ValueError(f"No notebook in {paths.shorten(NOTEBOOKS)}{which}.")
     return found
 
