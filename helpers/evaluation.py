@@ -1,6 +1,7 @@
-"""What a network says about a set of images: evaluate(), and the Evaluation it returns.
+"""What a network says about a set of images: evaluate(), the Evaluation it returns, and how far two agree.
 
-Notebook 01 introduces both. The test set is asked with them, and so is every exported file.
+Notebook 01 introduces the first two: the test set is asked with them, and so is every exported file.
+Notebook 03 introduces compare().
 """
 
 from dataclasses import dataclass, field
@@ -138,3 +139,42 @@ def evaluate(
     logits = torch.cat(answers).cpu()
     check_split(images, labels, "test", classes=logits.shape[1])
     return Evaluation(logits.softmax(1), labels.cpu(), F.cross_entropy(logits, labels.cpu()).item())
+
+
+@dataclass
+class Agreement:
+    """How far two runs of the same images agree.
+
+    Attributes:
+        images: how many were compared.
+        max_abs_diff: the largest difference of any probability.
+        same_labels: how many images got the same answer.
+    """
+
+    images: int
+    max_abs_diff: float
+    same_labels: int
+
+    def __str__(self):
+        return (
+            f"largest difference of a probability: {self.max_abs_diff:.1e}; "
+            f"same answer on {self.same_labels:,} of {self.images:,} images"
+        )
+
+
+def compare(one: Evaluation, other: Evaluation) -> Agreement:
+    """Compare two evaluations of the same images, probability by probability.
+
+    Raises:
+        ValueError: they are not of the same images.
+    """
+    if one.probs.shape != other.probs.shape or not torch.equal(one.labels, other.labels):
+        raise ValueError(
+            f"These are not the same images: {tuple(one.probs.shape)} and {tuple(other.probs.shape)} probabilities. "
+            "Evaluate both on the same images in the same order."
+        )
+    return Agreement(
+        images=len(one.labels),
+        max_abs_diff=(one.probs - other.probs).abs().max().item(),
+        same_labels=int((one.predictions == other.predictions).sum()),
+    )

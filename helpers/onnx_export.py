@@ -5,7 +5,6 @@ Notebook 03 introduces the export and calls ``torch.onnx.export`` itself.
 
 import importlib.util
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -15,6 +14,7 @@ from torch import nn
 from helpers import torch_files
 from helpers.evaluation import Evaluation, check_split
 from helpers.plumbing import exportable, onnx_files, paths
+from helpers.plumbing.errors import first_line
 from helpers.plumbing.labels import in_order
 from helpers.plumbing.networks import check_logits, device_of
 from helpers.plumbing.quiet import quiet
@@ -112,15 +112,9 @@ def _write(model: nn.Module, path, dynamo: bool, batch: int | None) -> None:
 
 def _not_exported(model, dynamo, error) -> ValueError:
     return ValueError(
-        f"PyTorch cannot export this {type(model).__name__} with dynamo={dynamo}: {_reason(error)}. "
+        f"PyTorch cannot export this {type(model).__name__} with dynamo={dynamo}: {first_line(error)}. "
         f"Try the other exporter, dynamo={not dynamo}, or a fixed batch."
     )
-
-
-def _reason(error) -> str:
-    """The first line of another library's error, without a full stop."""
-    lines = (str(error).strip() or repr(error)).splitlines()
-    return torch_files.printable(lines[0], 300).rstrip(".: ")
 
 
 @torch.no_grad()
@@ -141,7 +135,7 @@ def _check_answers(model: nn.Module, batch: int, classes: int) -> None:
     except Exception as error:  # a network is anybody's code
         raise ValueError(
             f"This {type(model).__name__} does not take {batch}×3×32×32 float, {batch} RGB pictures with pixels from 0 to 1: "
-            f"{_reason(error)}. Give a network for such pictures, in float32 (model.float())."
+            f"{first_line(error)}. Give a network for such pictures, in float32 (model.float())."
         ) from error
     for part in parts:
         answer = exportable.check_behaviour(model, part)
@@ -182,7 +176,7 @@ def run_onnx(path, images, labels, batch_size: int = 1000) -> Evaluation:
             (found,) = session.run([OUTPUT], {INPUT: pixels.numpy()})
         except Exception as error:  # ONNX Runtime's exceptions have no common base
             raise ValueError(
-                f"{paths.shorten(path)} cannot be run: {_reason(error)}. Export it again."
+                f"{paths.shorten(path)} cannot be run: {first_line(error)}. Export it again."
             ) from error
         probs.append(torch.from_numpy(found)[: len(batch)])
     probs = torch.cat(probs)
@@ -210,7 +204,7 @@ def _session(path):
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base
         raise ValueError(
-            f"{paths.shorten(path)} cannot be run by ONNX Runtime: {_reason(error)}. Export it again."
+            f"{paths.shorten(path)} cannot be run by ONNX Runtime: {first_line(error)}. Export it again."
         ) from error
 
 
@@ -230,42 +224,3 @@ def _fixed_batch(session, path) -> int | None:
             f"one input {INPUT!r} of N×3×32×32, float, and the output {OUTPUT!r}."
         )
     return shape[0] if isinstance(shape[0], int) else None
-
-
-@dataclass
-class Agreement:
-    """How far two runs of the same images agree.
-
-    Attributes:
-        images: how many were compared.
-        max_abs_diff: the largest difference of any probability.
-        same_labels: how many images got the same answer.
-    """
-
-    images: int
-    max_abs_diff: float
-    same_labels: int
-
-    def __str__(self):
-        return (
-            f"largest difference of a probability: {self.max_abs_diff:.1e}; "
-            f"same answer on {self.same_labels:,} of {self.images:,} images"
-        )
-
-
-def compare(one: Evaluation, other: Evaluation) -> Agreement:
-    """Compare two evaluations of the same images, probability by probability.
-
-    Raises:
-        ValueError: they are not of the same images.
-    """
-    if one.probs.shape != other.probs.shape or not torch.equal(one.labels, other.labels):
-        raise ValueError(
-            f"These are not the same images: {tuple(one.probs.shape)} and {tuple(other.probs.shape)} probabilities. "
-            "Evaluate both on the same images in the same order."
-        )
-    return Agreement(
-        images=len(one.labels),
-        max_abs_diff=(one.probs - other.probs).abs().max().item(),
-        same_labels=int((one.predictions == other.predictions).sum()),
-    )

@@ -309,15 +309,15 @@ def test_a_name_or_a_number_that_cannot_work_is_named(change, message):
 
 def test_the_proof_sees_the_shape_and_negative_numbers(monkeypatch):
     """A file that answers 3 for 1×3, or the absolute value for the value, is caught."""
-    from helpers.coreml import agreement
+    from helpers.coreml import examples
 
-    real = agreement.answers
+    real = examples.answers
     for wrong, message in (
         (lambda v: v[0], "its shape is 3 instead of 1×3"),
         (np.abs, "where PyTorch has -"),
     ):
         monkeypatch.setattr(
-            agreement,
+            examples,
             "answers",
             lambda *args, wrong=wrong: [{k: wrong(v) for k, v in one.items()} for one in real(*args)],
         )
@@ -484,7 +484,7 @@ def test_a_compression_that_does_nothing_or_too_much_is_refused(files, monkeypat
     from helpers.coreml import compression
 
     with monkeypatch.context() as strict:
-        strict.setitem(compression.LIMITS, "int8", 1e-6)
+        strict.setitem(compression.MAY_MOVE, "int8", 1e-6)
         with pytest.raises(
             ValueError, match=r"too much for this network: its output 'classLabelProbs'.* the model has"
         ):
@@ -504,7 +504,7 @@ def test_a_compression_that_does_nothing_or_too_much_is_refused(files, monkeypat
 )
 def test_the_card_says_what_xcode_says(files, drawings, target, kind, name):
     picture = drawings.test_images[3]
-    card = coreml.card(files[target], picture)
+    card = coreml.model_card(files[target], picture)
     about = dict(card.facts["Model"])
     assert about["class in Swift"] == name
     assert about["kind"] == kind
@@ -547,7 +547,7 @@ def test_nothing_in_a_strangers_file_becomes_html(sharp_model, drawings, tmp_pat
     model = coreml.from_torch(sharp_model, class_labels=labels, exporter="trace", verify=False)
     coreml.set_metadata(model, description=evil, author=evil, inputs={"image": evil}, more={evil: evil})
     path = coreml.save(model, tmp_path / "<b>a.mlpackage")
-    page = coreml.card(path, drawings.test_images[0])._repr_html_()
+    page = coreml.model_card(path, drawings.test_images[0])._repr_html_()
     tags = Tags(page)
     assert not tags.open
     assert tags.found == {"h4", "table", "thead", "tbody", "tr", "th", "td", "img"}
@@ -563,21 +563,21 @@ def test_the_card_takes_any_picture(files, drawings, kind):
         picture = picture.convert("L")
     else:
         picture = np.asarray(picture)
-    card = coreml.card(files["15"], picture)
+    card = coreml.model_card(files["15"], picture)
     assert card.picture.size == (32, 32) and card.picture.mode == "RGB"
     assert sum(card.answer.values()) == pytest.approx(1, abs=1e-4)
 
 
 def test_a_card_that_cannot_be_made_says_why(files, drawings, with_two_outputs, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no .*gone\.mlmodel"):
-        coreml.card(tmp_path / "gone.mlmodel")
+        coreml.model_card(tmp_path / "gone.mlmodel")
     with pytest.raises(ValueError, match=r"float32 of shape 3×32×32\. Give a PIL image"):
-        coreml.card(files["15"], drawings.test_images[0].float())
+        coreml.model_card(files["15"], drawings.test_images[0].float())
     plain = coreml.from_torch(with_two_outputs, shape=(1, 1, 8, 6), output_names=("mean", "twice"))
     path = coreml.save(plain, tmp_path / "plain.mlpackage")
-    assert "twice" in repr(coreml.card(path))
+    assert "twice" in repr(coreml.model_card(path))
     with pytest.raises(ValueError, match="no classifier of one picture"):
-        coreml.card(path, drawings.test_images[0])
+        coreml.model_card(path, drawings.test_images[0])
 
 
 def coins():
@@ -609,7 +609,7 @@ def coins():
 def test_the_card_of_a_pipeline_shows_its_parts(tmp_path):
     path = tmp_path / "Coins.mlmodel"
     path.write_bytes(coins().SerializeToString())
-    card = coreml.card(path)
+    card = coreml.model_card(path)
     about = dict(card.facts["Model"])
     assert about["2 parts"] == "neural network, then neural network"
     assert about["weights stored as"] == "float32"
@@ -628,8 +628,8 @@ def test_logits_that_a_file_calls_probabilities_are_not_shown(files, drawings, t
     layers[-1].output[0] = gone.output[0]
     path = coreml.save(MLModel(spec, skip_model_load=True), tmp_path / "logits.mlmodel")
     with pytest.raises(ValueError, match="ends in innerProduct, so its output is not probabilities"):
-        coreml.card(path, drawings.test_images[0])
-    assert coreml.card(path).answer is None
+        coreml.model_card(path, drawings.test_images[0])
+    assert coreml.model_card(path).answer is None
 
 
 def test_the_card_of_a_hostile_file_is_short_and_plain(tmp_path):
@@ -640,7 +640,7 @@ def test_the_card_of_a_hostile_file_is_short_and_plain(tmp_path):
     labels[:] = ["line\nbreak", "x" * 10_000]
     path = tmp_path / "hostile.mlmodel"
     path.write_bytes(spec.SerializeToString())
-    card = coreml.card(path)
+    card = coreml.model_card(path)
     for text in (repr(card), card._repr_html_()):
         assert len(text) < 60_000
         assert "\x1b" not in text and "line\nbreak" not in text

@@ -3,14 +3,18 @@
 One program holds all cases, each as an output of its own, so that a format is converted once.
 """
 
+import importlib
+import pkgutil
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from helpers import coreml_runtime
-from helpers.coreml_runtime.network import LAYERS
-from helpers.coreml_runtime.program import OPERATORS
+from helpers.coreml_runtime import layers, operators
+from helpers.coreml_runtime.layers import LAYERS
+from helpers.coreml_runtime.operators import OPERATORS
 from helpers.plumbing.quiet import coremltools, quiet
 
 ct = coremltools()
@@ -492,6 +496,12 @@ def test_an_operator_computes_what_core_ml_tools_infers(computed, inferred):
     assert len(compared) > 60
 
 
-def test_the_tables_name_what_they_hold():
-    assert list(OPERATORS) == sorted(OPERATORS)
-    assert list(LAYERS) == sorted(LAYERS)
+def test_no_operator_or_layer_is_in_two_families():
+    listed = " ".join([operators.ONES, *operators.COVERED.values()]).split()
+    assert sorted(listed) == sorted(OPERATORS)
+    families = {
+        importlib.import_module(f"{layers.__name__}.{one.name}")
+        for one in pkgutil.iter_modules(layers.__path__)
+    }
+    found = [name for family in families for name in getattr(family, "LAYERS", ())]
+    assert sorted(found) == sorted(LAYERS)

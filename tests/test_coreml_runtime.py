@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from helpers import coreml_runtime
-from helpers.coreml_runtime import graph
+from helpers.coreml_runtime import steps
 from helpers.model import AlexNet
 from helpers.plumbing.quiet import coremltools
 from tests.proof import speed, zoo
@@ -209,7 +209,7 @@ def test_which_labels_float16_may_change_can_be_told(alexnet, saved):
 
 
 def test_float16_overflows_like_float16():
-    assert graph.to_float16(torch.tensor([65504.0, 70000.0])).tolist() == [65504.0, float("inf")]
+    assert steps.to_float16(torch.tensor([65504.0, 70000.0])).tolist() == [65504.0, float("inf")]
 
 
 # predict
@@ -761,9 +761,9 @@ def test_whole_numbers_of_few_bits_lose_what_does_not_fit(tmp_path):
 
 
 def test_a_scalar_constant_is_a_float16_too():
-    assert graph.half(1 / 255) == float(np.float16(1 / 255))
-    assert graph.half(1e-12) == 2.0**-24  # not 0
-    assert graph.half(-1e6) == -np.inf
+    assert steps.half(1 / 255) == float(np.float16(1 / 255))
+    assert steps.half(1e-12) == 2.0**-24  # not 0
+    assert steps.half(-1e6) == -np.inf
 
 
 def test_float16_rounds_scalar_constants_and_keeps_sizes(tmp_path):

@@ -941,8 +941,8 @@ def test_the_workflow_asks_core_ml_on_every_part_of_the_chip(project):
     compile(asked, "ios.yml", "exec")
     (model,) = re.findall(r'load\("artifacts/AlexNetApp/(\S+)",', asked)
     assert (project / model).with_suffix("") == model_in(project).with_suffix("")
-    assert set(re.findall(r'"([A-Z_]+)"', asked)) == set(coreml_runtime.model.COMPUTE_UNITS)
-    assert {unit.name for unit in coremltools().ComputeUnit} == set(coreml_runtime.model.COMPUTE_UNITS)
+    assert set(re.findall(r'"([A-Z_]+)"', asked)) == set(coreml_runtime.loaded.COMPUTE_UNITS)
+    assert {unit.name for unit in coremltools().ComputeUnit} == set(coreml_runtime.loaded.COMPUTE_UNITS)
     with pytest.raises(ValueError, match="compute_unit='GPU': choose 'ALL'"):
         coreml_runtime.load(model_in(project), compute_unit="GPU")
 

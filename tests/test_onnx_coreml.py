@@ -5,6 +5,7 @@ import torch
 from onnx import helper, numpy_helper
 
 from helpers import coreml, coreml_runtime
+from helpers.coreml.differences import largest_difference
 from helpers.evaluation import evaluate
 from helpers.model import AlexNet
 from helpers.onnx_coreml import VerificationError, convert
@@ -493,40 +494,32 @@ def test_a_layer_that_is_only_wrong_when_joined_to_others_is_found_by_halving(mo
     ],
 )
 def test_the_largest_difference(expected, found, size):
-    from helpers.coreml.agreement import compare
-
-    assert compare(expected, found, 1e-4).size == size
+    assert largest_difference(expected, found, 1e-4).size == size
 
 
 def test_the_limit_grows_with_the_values_but_not_for_probabilities():
-    from helpers.coreml.agreement import compare
-
-    assert not compare([1000, 0], [1000, 0.01], 1e-4).too_large
-    assert compare([1000, 0], [1000, 0.01], 1e-4, probabilities=True).too_large
+    assert not largest_difference([1000, 0], [1000, 0.01], 1e-4).too_large
+    assert largest_difference([1000, 0], [1000, 0.01], 1e-4, probabilities=True).too_large
 
 
 @pytest.mark.parametrize("axis", [1, 2])
 def test_large_boxes_do_not_excuse_wrong_scores(axis):
     """A detector gives both in one array: 0 to 640 pixels, and 0 to 1."""
-    from helpers.coreml import agreement
-
     head = np.stack([np.linspace(0, 640, 100), np.linspace(0, 1, 100)], axis - 1)[None]
     for row, too_large in ((0, False), (1, True)):
         wrong = head.copy()
         np.moveaxis(wrong, axis, 0)[row] += 0.05
-        off = agreement.compare(head, wrong, 0.02, among=[head, head])
+        off = largest_difference(head, wrong, 0.02, among=[head, head])
         assert off.too_large is too_large
 
 
 def test_the_proof_compares_shapes_and_kinds_of_numbers(monkeypatch):
-    from helpers.coreml import agreement
-
     assert (
-        agreement.compare(np.zeros((1, 3, 5)), np.zeros((3, 5)), 1).reason
+        largest_difference(np.zeros((1, 3, 5)), np.zeros((3, 5)), 1).reason
         == "its shape is 3×5 instead of 1×3×5"
     )
-    assert agreement.compare(np.zeros(3), np.zeros(3, int), 1).too_large
-    assert not agreement.compare(np.float32(1), np.ones(1), 1).too_large  # one number is an array of one
+    assert largest_difference(np.zeros(3), np.zeros(3, int), 1).too_large
+    assert not largest_difference(np.float32(1), np.ones(1), 1).too_large  # one number is an array of one
     proto = graph([("Relu", ["x"], ["y"], {})], *PAIR)
 
     def lower_flat(context, node):
@@ -627,7 +620,7 @@ def test_the_session_and_the_examples_are_made_once(onnx_file, monkeypatch):
     [
         ({"minimum_ios_deployment_target": "14"}, "Take '13' for a file that runs on iOS 14, or '15'"),
         ({"mode": "regressor", "minimum_ios_deployment_target": "15"}, "ML program has no kind"),
-        ({"compute_precision": "float16"}, "target 13 gives a neural network"),
+        ({"compute_precision": "float16"}, "iOS 13 gets a neural network"),
         ({"image_input_names": ["x"]}, r"'x' cannot be an image: its shape is 1×3, .* leave it an array"),
         ({"preprocessing_args": {"image_scale": 2}}, "no input is an image"),
         ({"deprocessing_args": {"image_scale": 2}}, "no output is an image"),

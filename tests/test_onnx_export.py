@@ -5,9 +5,9 @@ import onnx
 import pytest
 import torch
 
-from helpers.evaluation import Evaluation, evaluate
+from helpers.evaluation import Evaluation, compare, evaluate
 from helpers.model import AlexNet
-from helpers.onnx_export import INPUT, OUTPUT, compare, export_onnx, run_onnx
+from helpers.onnx_export import INPUT, OUTPUT, export_onnx, run_onnx
 from helpers.plumbing.quiet import quiet
 
 CLASSES = list("abcdefghij")
@@ -148,7 +148,7 @@ NETWORKS = {
     "grey": (torch.nn.Conv2d(1, 2, 3).eval(), r"does not take 1×3×32×32 float.*\[1, 3, 32, 32\]"),
     "float16": (linear().half(), r"does not take.*model\.float\(\)"),
     "two outputs": (Two().eval(), "returns a tuple"),
-    "seven classes": (AlexNet(classes=7, width=0.1).eval(), r"1×7 for 1 pictures, and N×10"),
+    "seven classes": (AlexNet(classes=7, width=0.1).eval(), r"1×7 for 1 images, and 1×10"),
     "no classes": (torch.nn.Flatten().eval(), "1×3072"),
 }
 
@@ -168,7 +168,7 @@ def test_a_network_that_does_not_fit_is_named_and_nothing_is_written(tmp_path, k
         ({"classes": set(CLASSES)}, "classes is a set"),
         ({"classes": {"a": 0, "b": 0}}, "classes is a dict that does not say"),
         ({"classes": torch.rand(10)}, "which is float and no text"),
-        ({"classes": CLASSES[:9]}, "N×9"),
+        ({"classes": CLASSES[:9]}, "1×9 logits"),
         ({"classes": ["a"] * 10}, "'a' stands twice"),
         ({"classes": CLASSES, "batch": 0}, "batch=0"),
         ({"classes": CLASSES, "batch": 1.5}, "batch=1.5"),

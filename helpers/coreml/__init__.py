@@ -1,28 +1,31 @@
 """What surrounds a Core ML model: made from PyTorch, named, described, made smaller, shown.
 
 Notebook 04 introduces it. coremltools is imported when it is first used. The rooms:
-``files`` names, writes and reads models, ``metadata`` describes them, ``conversion``
-makes them from PyTorch, ``compression`` makes them smaller, ``model_card`` shows one.
+``files`` opens, names and writes models, ``description`` says what is in one, ``metadata``
+writes into it what Xcode shows, ``model_card`` shows that without Xcode; ``torch_conversion``
+makes models from PyTorch (with ``options``, ``torch_operators`` and ``pooling``),
+``compression`` makes them smaller; ``examples``, ``differences`` and ``probabilities`` are
+what the proofs of both roads need.
 """
 
 from .compression import COMPRESSIONS, compress
-from .conversion import ConversionError, from_torch
-from .files import LABEL, PREVIEW, PROBABILITIES, describe, identifier, name_outputs, open_model, save, size
+from .description import describe
+from .files import LABEL, PREVIEW, PROBABILITIES, name_outputs, open_model, save, size
 from .metadata import set_metadata
-from .model_card import Card, card
+from .model_card import ModelCard, model_card
+from .torch_conversion import ConversionError, from_torch
 
 __all__ = [
     "COMPRESSIONS",
     "LABEL",
     "PREVIEW",
     "PROBABILITIES",
-    "Card",
     "ConversionError",
-    "card",
+    "ModelCard",
     "compress",
     "describe",
     "from_torch",
-    "identifier",
+    "model_card",
     "name_outputs",
     "open_model",
     "save",

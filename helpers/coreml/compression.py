@@ -6,10 +6,13 @@ Only the stored weights change. The phone unpacks them and computes as before;
 
 import numpy as np
 
+from helpers.coreml_runtime.features import COLOURS
+from helpers.plumbing import private_coremltools
 from helpers.plumbing.quiet import coremltools, quiet
 
-from . import agreement
-from .files import PROBABILITIES, all_weights, describe, open_model
+from . import differences, examples
+from .description import all_weights, describe
+from .files import PROBABILITIES, open_model
 
 COMPRESSIONS = {
     "float16": "16 bits for each weight; an ML program also computes in 16 bits",
@@ -23,7 +26,6 @@ COMPRESSIONS = {
 SMALLEST = 2048
 """Weights of fewer numbers stay as they are, as in Core ML Tools: they save nothing and cost accuracy."""
 
-
 STORED = {
     "float16": "float16",
     "int8": "8-bit numbers",
@@ -33,7 +35,7 @@ STORED = {
 }
 """What ``describe`` calls weights that are stored this way."""
 
-LIMITS = {"float16": 0.02, "int8": 0.2, "palette6": 0.3, "palette4": 0.6, "pruned": 0.95}
+MAY_MOVE = {"float16": 0.02, "int8": 0.2, "palette6": 0.3, "palette4": 0.6, "pruned": 0.95}
 """How far an output may move: a probability, or another value per size of the largest one.
 
 float16 rounds, as a conversion to it does. The others lose what cannot be had again; a network that moves
@@ -50,7 +52,7 @@ def compress(model, how: str, *, sparsity: float = 0.5, verify: bool = True):
         how: one of ``COMPRESSIONS``.
         sparsity: for "pruned": the share of each layer's weights that become zero, 0 to 1.
 
-        verify: run the small file and the old one on a few examples before returning (see ``LIMITS``),
+        verify: run the small file and the old one on a few examples before returning (see ``MAY_MOVE``),
             and the small one against what Core ML Tools unpacks from it.
 
     Returns:
@@ -114,16 +116,16 @@ def _prove(model, small, how: str) -> float:
     Raises:
         ValueError: they move too far, or the file cannot be run.
     """
-    examples = _examples(model)
+    given = _examples(model)
     try:
-        before, after = (agreement.answers(one, examples) for one in (model, small))
-        unpacked = agreement.answers(_unpacked(small), examples) if how != "float16" else after
+        before, after = (examples.answers(one, given) for one in (model, small))
+        unpacked = examples.answers(_unpacked(small), given) if how != "float16" else after
     except ValueError as error:
         raise ValueError(
-            f"The model cannot be run here, so its compression is not proved: {agreement.cause(error)} "
+            f"The model cannot be run here, so its compression is not proved: {examples.cause(error)} "
             "verify=False compresses it all the same."
         ) from error
-    exact = agreement.LIMITS["float16" if "float16" in describe(small)["computed"] else "float32"]
+    exact = differences.LIMITS["float16" if "float16" in describe(small)["computed"] else "float32"]
     moved = 0.0
     for name, is_label in ((name, isinstance(value, str | int)) for name, value in before[0].items()):
         if is_label:
@@ -132,9 +134,9 @@ def _prove(model, small, how: str) -> float:
         for old, new, plain in zip(*rows, strict=True):
             for expected, limit, what in (
                 (plain, exact, "its own weights, unpacked,"),
-                (old, LIMITS[how], "the model"),
+                (old, MAY_MOVE[how], "the model"),
             ):
-                off = agreement.compare(expected, new, limit, name == PROBABILITIES)
+                off = differences.largest_difference(expected, new, limit, name == PROBABILITIES)
                 if off.too_large:
                     raise ValueError(
                         f"{how!r} is too much for this network: its output {name!r} has {off.found:.4g} where {what} has "
@@ -153,21 +155,21 @@ def _array(value):
 def _examples(model) -> list[dict]:
     """Inputs that the model takes."""
     random = np.random.default_rng(0)
-    examples = []
-    for picture, number in zip(agreement.PICTURES, agreement.NUMBERS, strict=True):
+    found = []
+    for picture, number in zip(examples.PICTURES, examples.NUMBERS, strict=True):
         example = {}
         for feature in model.get_spec().description.input:
             image, array = feature.type.imageType, feature.type.multiArrayType
             if feature.type.WhichOneof("Type") == "imageType":
-                channels = 1 if image.colorSpace in (10, 40) else 3
-                pixels = agreement.picture(picture, (channels, image.height, image.width), random)
-                example[feature.name] = agreement.as_core_ml(pixels)
+                channels = 1 if "grey" in COLOURS.get(image.colorSpace, "") else 3
+                pixels = examples.picture(picture, (channels, image.height, image.width), random)
+                example[feature.name] = examples.as_core_ml(pixels)
             else:
-                values = agreement.numbers(number, tuple(array.shape), random)
+                values = examples.numbers(number, tuple(array.shape), random)
                 whole = array.dataType == array.ArrayDataType.INT32
                 example[feature.name] = np.abs(values).clip(0, 1).round() if whole else values
-        examples.append(example)
-    return examples
+        found.append(example)
+    return found
 
 
 def _unpacked(small):
@@ -188,7 +190,7 @@ def _compress_program(model, how, sparsity):
         import coremltools.optimize.coreml as cto
 
         if how == "float16":
-            return _in_float16(model)
+            return private_coremltools.in_float16(model)
         if how == "int8":
             apply = cto.linear_quantize_weights
             settings = cto.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=SMALLEST)
@@ -203,16 +205,6 @@ def _compress_program(model, how, sparsity):
                 mode="custom", lut_function=lambda weights: _palette(bits, weights), weight_threshold=SMALLEST
             )
         return apply(model, cto.OptimizationConfig(global_config=settings))
-
-
-def _in_float16(model):
-    """Weights and computation in 16 bits: the pass that a conversion with ``compute_precision`` runs."""
-    from coremltools.converters.mil.mil.passes.defs.quantization import add_fp16_cast
-    from coremltools.models import utils
-
-    # The last operation answers with a text, which has no precision.
-    cast = add_fp16_cast(op_selector=lambda operation: operation.op_type != "classify")
-    return utils._apply_graph_pass(model, cast, spec_version=model.get_spec().specificationVersion)
 
 
 def _compress_network(model, how):
@@ -267,11 +259,9 @@ def _palette(bits: int, weights):
     Returns:
         The table, 2^bits values of the weights' type, and an index for each weight, uint8, flat.
     """
-    from coremltools.models.neural_network.quantization_utils import _get_kmeans_lookup_table_and_weight
-
     # In float16 many weights are equal, and the search takes seconds less. The table stays exact.
     with np.errstate(over="ignore"):
         near = np.asarray(weights).astype(np.float16)
     near = near if np.isfinite(near).all() else np.asarray(weights)
-    table, indices = _get_kmeans_lookup_table_and_weight(bits, near, force_kmeans1d=True)
+    table, indices = private_coremltools.lookup_table(bits, near)
     return table.astype(weights.dtype), indices.astype(np.uint8)

@@ -3,8 +3,10 @@
 import json
 import math
 
+from helpers.coreml_runtime.features import COLOURS
 from helpers.plumbing.labels import in_order
 
+from .description import describe
 from .files import LABEL, PROBABILITIES, open_model
 
 
@@ -79,8 +81,6 @@ def _check_texts(texts) -> None:
 
 
 def _checked_labels(labels, features, model) -> list[str]:
-    from .files import describe
-
     labels = in_order(labels, argument="labels")
     own = describe(model).get("labels")
     if own is not None and [str(label) for label in own] != labels:
@@ -106,7 +106,7 @@ def _in_words(feature) -> str:
     kind = feature.type.WhichOneof("Type")
     if kind == "imageType":
         image = feature.type.imageType
-        colour = "greyscale" if image.colorSpace in (10, 40) else "colour"
+        colour = "greyscale" if "grey" in COLOURS.get(image.colorSpace, "") else "colour"
         return f"a {colour} picture, {image.width}×{image.height} pixels"
     if kind == "multiArrayType":
         shape = feature.type.multiArrayType.shape

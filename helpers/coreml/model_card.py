@@ -13,8 +13,9 @@ from pathlib import Path
 
 from helpers.plumbing import paths
 
-from .agreement import check_probabilities
-from .files import describe, last_operator, size
+from .description import describe
+from .files import size
+from .probabilities import check_answers
 
 ROWS, LONGEST = 40, 300
 """How many rows a section has, and how many characters a text: a file may hold a million of them."""
@@ -23,7 +24,7 @@ BAR = 24
 """The length of a bar for a probability of 1, in characters."""
 
 
-def card(path, picture=None) -> "Card":
+def model_card(path, picture=None) -> "ModelCard":
     """Show what is in a saved model: its class, size, inputs, outputs, labels, weights and metadata.
 
     Args:
@@ -32,18 +33,18 @@ def card(path, picture=None) -> "Card":
             H×W×3. The card then also shows the model's answer to it.
 
     Returns:
-        A ``Card``. Jupyter shows it when it is a cell's last value; ``print`` gives its text.
+        A ``ModelCard``. Jupyter shows it when it is a cell's last value; ``print`` gives its text.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not a Core ML model, it is no classifier of pictures although a picture is
             given, its answers to the picture are no probabilities, or the picture is none.
     """
-    return Card(path, picture)
+    return ModelCard(path, picture)
 
 
-class Card:
-    """What ``card`` returns.
+class ModelCard:
+    """What ``model_card`` returns.
 
     Attributes:
         facts: section → rows of name and text.
@@ -240,7 +241,6 @@ def _ask(path, picture):
     answer = model.predict({inputs[0].name: seen})
     label_name = next(name for name, value in answer.items() if not isinstance(value, dict))
     probs = next(value for name, value in answer.items() if name != label_name)
-    operator, each = last_operator(path)
-    check_probabilities([list(probs.values())], operator, each=each)
+    check_answers(path, [list(probs.values())])
     ranked = sorted(probs.items(), key=lambda pair: -pair[1])[:10]
     return seen, {_clean(label, 60): p for label, p in ranked}

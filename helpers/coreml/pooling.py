@@ -9,12 +9,7 @@ import math
 
 import numpy as np
 
-
-def numpy_type(x) -> np.dtype:
-    """The NumPy type of a variable of Core ML Tools' Builder."""
-    from coremltools.converters.mil.mil import types
-
-    return np.dtype(types.nptype_from_builtin(x.dtype))
+from helpers.plumbing.private_coremltools import numpy_type
 
 
 def more_for_ceil(sizes, spans, strides, pads) -> list[int]:

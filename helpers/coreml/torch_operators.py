@@ -2,29 +2,18 @@
 
 import numpy as np
 
+from helpers.plumbing import private_coremltools
+
 from . import pooling
-
-
-def register() -> None:
-    """Put them in the place of Core ML Tools' own, for every conversion from now on."""
-    from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
-
-    for function, aliases in (
-        (_int, ["int"]),
-        (_max_pool, [f"max_pool{n}d{more}" for n in (1, 2, 3) for more in ("", "_with_indices")]),
-        (_average_pool, [f"avg_pool{n}d" for n in (1, 2, 3)]),
-    ):
-        register_torch_op(torch_alias=aliases, override=True)(function)
 
 
 def _int(context, node):
     """Sizes in a trace are lists of one number, and NumPy 2.4 makes no int of one."""
     from coremltools.converters.mil import Builder
-    from coremltools.converters.mil.frontend.torch import ops
 
     value = context[node.inputs[0]].val
     if value is None or np.size(value) != 1:
-        return ops._int(context, node)
+        return private_coremltools.torch_int(context, node)
     number = Builder.const(val=np.int32(np.ravel(value)[0]), name=node.name)
     return context.add(number, node.name)
 
@@ -34,9 +23,7 @@ def _windows(context, node, places: dict):
 
     The stride may be left out (``F.max_pool2d(x, 2)``), and is that of the kernel then.
     """
-    from coremltools.converters.mil.frontend.torch.ops import _get_inputs
-
-    inputs = _get_inputs(context, node, min_expected=2)
+    inputs = private_coremltools.torch_inputs(context, node)
     x, count = inputs[0], inputs[0].rank - 2
 
     def numbers(name, default):
@@ -74,3 +61,9 @@ def _average_pool(context, node):
         )
     pooled = pooling.average_pool(*windows, padding_counts=counts is None or bool(counts.val), name=node.name)
     context.add(pooled)
+
+
+LOWERINGS = {"int": _int}
+LOWERINGS |= {f"max_pool{n}d{more}": _max_pool for n in (1, 2, 3) for more in ("", "_with_indices")}
+LOWERINGS |= {f"avg_pool{n}d": _average_pool for n in (1, 2, 3)}
+"""By PyTorch's operator; every other one is Core ML Tools' own."""

@@ -6,12 +6,15 @@ computes every operator with torch, so that the numbers of a converted model can
 be proved on Linux. It proves the *file*: weights, operators, preprocessing,
 labels. It does not prove the phone: Core ML picks its own kernels there.
 
-The rooms: ``archive`` opens files that a stranger may have written, ``program``
-and ``network`` read the two formats, ``operators`` computes, ``graph`` checks
-and runs the steps, ``model`` is what you hold in your hand.
+The rooms: ``archive`` opens files that a stranger may have written. ``program`` reads the
+one format (with ``constants`` and ``compressed`` weights), ``network`` the other (with its
+``layers``), ``features`` what both say of inputs and labels. ``operators`` computes,
+``steps`` checks the operators in their order and runs them, ``loaded`` is what you hold in
+your hand.
 """
 
-from .model import ArrayInput, CoreMLModel, ImageInput, Preprocessing
+from .features import ArrayInput, ImageInput, Preprocessing
+from .loaded import CoreMLModel
 
 __all__ = ["ArrayInput", "CoreMLModel", "ImageInput", "Preprocessing", "load"]
 

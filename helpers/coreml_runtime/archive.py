@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers.plumbing.errors import first_line
 from helpers.plumbing.paths import shorten
 from helpers.plumbing.quiet import coremltools
 
@@ -45,11 +46,6 @@ _NO_MODELS = {
 
 class NotCovered(ValueError):
     """Valid, and not computed here. ``Archive.refuse`` adds the file, the operator and the next step."""
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its type when it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 class Unfit(ValueError):

@@ -5,7 +5,7 @@ with the app's name filled in. Around it come the model, ten drawn reference
 pictures, and the probabilities that ``helpers.coreml_runtime`` computes for
 them, which the project's own tests compare with the real Core ML.
 
-The rooms: ``model`` checks the model and writes the threshold into it,
+The rooms: ``app_model`` checks the model and writes the threshold into it,
 ``reference`` makes the pictures and their probabilities, ``folder`` puts files
 into a folder and never replaces what it did not write.
 """
@@ -15,8 +15,8 @@ import os
 import re
 from pathlib import Path
 
+from .app_model import read_model, with_threshold
 from .folder import publish, tree
-from .model import read_model, with_threshold
 from .reference import TOLERANCE, icons, reference_files
 
 TEMPLATE = Path(__file__).resolve().parent / "template"
@@ -75,22 +75,11 @@ def write_app(
             two models have one name; an argument of another type.
         FileExistsError: the folder holds something that would be replaced.
     """
-    if not isinstance(also := also or {}, dict):
-        raise ValueError(
-            f"also= is a dict, path → threshold, not {also!r:.80}, e.g. {{'Other.mlpackage': 0.7}}."
-        )
-    for path in (folder, model, *also):
-        if not isinstance(path, str | os.PathLike):
-            raise ValueError(
-                f"write_app takes paths, and {path!r:.80} is none. Save a model with coreml.save."
-            )
+    also = also or {}
+    _check_arguments(folder, model, also, chinese)
     folder = Path(folder)
     identifier = f"{bundle_prefix}.{folder.name}"
     _check_names(folder.name, bundle_prefix)
-    if not isinstance(chinese, dict) or not all(isinstance(word, str) for word in chinese.values()):
-        raise ValueError(
-            "chinese= is a dict, label → text, e.g. {'cat': '猫'}. A label that is not in it stays as it is."
-        )
     app, tests = folder.name, f"{folder.name}Tests"
     written = template_files(app, identifier)
     models, labels = {}, {}
@@ -108,6 +97,22 @@ def write_app(
     if kept:
         print(f"Kept as you edited {'it' if len(kept) == 1 else 'them'}: {', '.join(kept)}")
     return folder / f"{app}.xcodeproj"
+
+
+def _check_arguments(folder, model, also, chinese) -> None:
+    if not isinstance(also, dict):
+        raise ValueError(
+            f"also= is a dict, path → threshold, not {also!r:.80}, e.g. {{'Other.mlpackage': 0.7}}."
+        )
+    for path in (folder, model, *also):
+        if not isinstance(path, str | os.PathLike):
+            raise ValueError(
+                f"write_app takes paths, and {path!r:.80} is none. Save a model with coreml.save."
+            )
+    if not isinstance(chinese, dict) or not all(isinstance(word, str) for word in chinese.values()):
+        raise ValueError(
+            "chinese= is a dict, label → text, e.g. {'cat': '猫'}. A label that is not in it stays as it is."
+        )
 
 
 def template_files(app: str, bundle_identifier: str) -> dict[str, bytes]:

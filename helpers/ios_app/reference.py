@@ -11,8 +11,7 @@ import json
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from helpers.coreml.agreement import check_probabilities
-from helpers.coreml.files import last_operator
+from helpers.coreml.probabilities import check_answers
 from helpers.data import CLASSES
 from helpers.drawings import draw
 
@@ -46,8 +45,7 @@ def reference_files(models: dict) -> dict[str, bytes]:
         pictures = _pictures(size, "" if size == first else "-{}x{}".format(*size))
         files |= {f"{example['picture']}.png": _png(stored) for example, stored, _ in pictures}
         answers = model.probs(np.stack([np.asarray(seen).transpose(2, 0, 1) for _, _, seen in pictures]))
-        operator, each = last_operator(model.path)
-        check_probabilities(answers, operator, each=each)
+        check_answers(model.path, answers)
         examples = [
             example
             | {"probabilities": {label: round(p, 6) for label, p in zip(model.labels, row, strict=True)}}

@@ -5,9 +5,10 @@ what an app needs around them (images, pixel preprocessing, class labels, names)
 lowerings where onnx2coreml has wrong ones, and a proof: no model is returned before it
 has computed the same numbers as the ONNX file.
 
-The rooms: ``graph`` reads and edits the ONNX graph, ``arguments`` checks what the caller
-asks for, ``lowerings`` puts operators right, ``proof`` compares the numbers, and
-``conversion`` holds ``convert`` itself.
+The rooms: ``graph`` reads and edits the ONNX graph, ``arguments`` and ``pictures`` check
+what the caller asks for, ``lowerings`` and ``resize`` put operators right (with ``access``,
+which reads a node), ``proof`` compares the numbers, and ``conversion`` holds ``convert``
+itself. ``private_onnx2coreml`` is what is used of that package without its promise.
 """
 
 from .conversion import convert

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers.coreml.pooling import numpy_type
+from helpers.plumbing.private_coremltools import numpy_type
 
 
 def builder():

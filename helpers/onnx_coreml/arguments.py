@@ -2,6 +2,8 @@
 
 The arguments are those of the retired package's ``convert`` (onnx/onnx-coreml, converter.py).
 None is taken and ignored: what today's Core ML cannot do is an error that says what to use.
+
+What ``image_input_names``, ``preprocessing_args`` and their two brothers may say stands in ``pictures``.
 """
 
 import inspect
@@ -11,12 +13,11 @@ from dataclasses import dataclass, field
 import onnx
 
 from helpers import coreml
+from helpers.coreml.options import OF_A_CLASSIFIER, PROGRAM_TARGETS, check_name, check_target
 from helpers.plumbing.labels import in_order
+from helpers.plumbing.private_coremltools import identifier
 
 from . import graph, pictures
-
-NETWORK_TARGETS = ("11.2", "12", "13")
-PROGRAM_TARGETS = ("15", "16", "17", "18", "26")
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Job:
 
     Attributes:
         proto: the ONNX model, edited; the caller's own stays as it was.
-        target: the iOS version, as a text of ``NETWORK_TARGETS`` or ``PROGRAM_TARGETS``.
+        target: the iOS version, as ``helpers.coreml.options`` lists it.
         precision: "float32" or "float16".
         images: the inputs that are pictures, by name.
         image_outputs: the outputs that are pictures, by name.
@@ -53,78 +54,48 @@ class Job:
         return self.target in PROGRAM_TARGETS
 
 
-def read(
-    model,
-    mode,
-    image_input_names,
-    preprocessing_args,
-    image_output_names,
-    deprocessing_args,
-    class_labels,
-    predicted_feature_name,
-    add_custom_layers,
-    custom_conversion_functions,
-    onnx_coreml_input_shape_map,
-    minimum_ios_deployment_target,
-    compute_precision,
-) -> Job:
-    """The checked request. Arguments and errors are those of ``convert``."""
+def read(model, mode, images, classes, own, shape_map, target) -> Job:
+    """The checked request. The errors are those of ``convert``, and so are its arguments, in groups:
+
+    Args:
+        model, mode: as they are.
+        images: ``image_input_names`` and ``preprocessing_args``, and the same two of the outputs.
+        classes: ``class_labels`` and ``predicted_feature_name``.
+        own: ``custom_conversion_functions`` and ``add_custom_layers``.
+        shape_map: ``onnx_coreml_input_shape_map``.
+        target: ``minimum_ios_deployment_target`` and ``compute_precision``.
+    """
     proto = graph.read(model)
     if mode not in (None, "classifier", "regressor"):
         raise ValueError(
             f"mode={mode!r} is not known. Use 'classifier', 'regressor', or None for plain output arrays."
         )
-    job = Job(proto, _target(minimum_ios_deployment_target), _precision(compute_precision))
-    if job.precision == "float16" and not job.program:
-        raise ValueError(
-            "compute_precision='float16' is for ML programs, and target "
-            f"{job.target} gives a neural network. Take target '15' or later; for a smaller .mlmodel use "
-            "helpers.coreml.compress."
-        )
+    job = Job(proto, check_target(*target), target[1])
     for value in proto.graph.output:
         graph.numpy_type(value)  # is it an array at all?
     _refuse_training_mode(proto)
-    job.lowerings = _lowerings(proto, custom_conversion_functions)
+    functions, add_custom_layers = own
+    job.lowerings = _lowerings(proto, functions)
     names = _use_core_ml_names(proto)
-    job.images = pictures.inputs(proto, names, image_input_names, preprocessing_args)
+    job.images = pictures.inputs(proto, names, *images[:2])
     _check_inputs(proto, job.images)
-    _check_shape_map(proto, names, onnx_coreml_input_shape_map, job.images)
-    job.image_outputs = pictures.outputs(proto, names, image_output_names, deprocessing_args)
+    _check_shape_map(proto, names, shape_map, job.images)
+    job.image_outputs = pictures.outputs(proto, names, *images[2:])
     if not isinstance(add_custom_layers, bool):
         raise ValueError(f"add_custom_layers={add_custom_layers!r}: use True or False.")
     _refuse_unknown_operators(proto, job.lowerings, add_custom_layers)
-
+    class_labels, label_name = classes
     if mode == "classifier":
-        _classifier(job, class_labels, predicted_feature_name)
+        _classifier(job, class_labels, label_name)
     elif class_labels is not None:
         raise ValueError("class_labels are for a classifier: add mode='classifier', or leave them out.")
-    elif predicted_feature_name != coreml.LABEL:
+    elif label_name != coreml.LABEL:
         raise ValueError(
-            f"predicted_feature_name={predicted_feature_name!r} names a classifier's label: add "
-            "mode='classifier', or leave it out."
+            f"predicted_feature_name={label_name!r} names a classifier's label: add mode='classifier', or leave it out."
         )
     if mode == "regressor":
         _regressor(job)
     return job
-
-
-def _target(target) -> str:
-    text = str(target).removesuffix(".0")
-    if text == "14":
-        raise ValueError(
-            "minimum_ios_deployment_target='14': ML programs need iOS 15, and the newest neural network that is "
-            "written here runs from iOS 13 on. Take '13' for a file that runs on iOS 14, or '15' for an ML program."
-        )
-    if text not in NETWORK_TARGETS + PROGRAM_TARGETS:
-        known = ", ".join(NETWORK_TARGETS + PROGRAM_TARGETS)
-        raise ValueError(f"minimum_ios_deployment_target={target!r} is not known. Use one of {known}.")
-    return text
-
-
-def _precision(precision) -> str:
-    if precision not in ("float32", "float16"):
-        raise ValueError(f"compute_precision={precision!r}: use 'float32' or 'float16'.")
-    return precision
 
 
 _EVALUATE = {
@@ -163,7 +134,7 @@ def _use_core_ml_names(proto) -> dict[str, str]:
     values = (*graph.inputs(proto), *proto.graph.output)
     renamed = {value.name: value.name for value in values}
     for value in values:
-        wanted = coreml.identifier(value.name)
+        wanted = identifier(value.name)
         if wanted != value.name:
             old, new = value.name, graph.free_name(proto, wanted)
             graph.rename(proto, old, new)
@@ -307,8 +278,7 @@ def _classifier(job: Job, class_labels, label_name) -> None:
             "model with one output for the classes."
         )
     others = {v.name for v in (*graph.inputs(proto), *proto.graph.output)} - {fitting[0].name}
-    own_names = {coreml.LABEL, coreml.PROBABILITIES, f"{coreml.LABEL}_probs"}
-    for own in own_names & others:
+    for own in others.intersection(OF_A_CLASSIFIER):
         raise ValueError(
             f"The model has an input or output {own!r}, which is what Core ML calls a classifier's own outputs. Export it "
             "with another name (input_names, output_names)."
@@ -319,17 +289,15 @@ def _classifier(job: Job, class_labels, label_name) -> None:
     job.probabilities = old if old == "probabilities" else graph.free_name(proto, "probabilities")
     if old != job.probabilities:
         graph.rename(proto, old, job.probabilities)
-    for own in own_names & graph.names(proto):  # a tensor inside would be a second one of that name
+    for own in graph.names(proto).intersection(
+        OF_A_CLASSIFIER
+    ):  # a tensor inside would be a second one of that name
         graph.rename(proto, own, graph.free_name(proto, f"inner_{own}"))
 
 
 def _check_label_name(name, proto) -> None:
     taken = {value.name for value in (*graph.inputs(proto), *proto.graph.output)} | {coreml.PROBABILITIES}
-    if not isinstance(name, str) or coreml.identifier(name) != name:
-        raise ValueError(
-            f"predicted_feature_name={name!r} is no name for Core ML: it has letters, digits and underscores only, "
-            "a letter first, and is no word that Core ML needs itself. Use e.g. 'classLabel'."
-        )
+    check_name(name, "predicted_feature_name=")
     if name in taken:
         raise ValueError(
             f"predicted_feature_name={name!r} is the name of another input or output. Choose another, "

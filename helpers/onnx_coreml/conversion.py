@@ -4,9 +4,11 @@ import contextlib
 import gc
 
 from helpers import coreml
+from helpers.coreml.options import for_core_ml_tools
+from helpers.plumbing.errors import first_line
 from helpers.plumbing.quiet import coremltools, quiet
 
-from . import arguments, graph, lowerings, proof
+from . import arguments, lowerings, proof
 
 
 def convert(
@@ -31,104 +33,53 @@ def convert(
     with their old meaning. What today's Core ML cannot do is an error that says what to use instead.
 
     Args:
-        model: path of an ONNX file, or a ``ModelProto``. All its inputs have fixed sizes. For a
-            classifier one output holds the probabilities, one per label.
-        mode: ``"classifier"``; ``"regressor"`` (neural networks only: the file then says that it is
-            one); or None for a model that returns its output arrays.
-        image_input_names: the inputs that become images, e.g. ``["image"]``: 1×3×H×W in colour, or
-            1×1×H×W in grey.
-        preprocessing_args: what happens to each 0–255 pixel: ``image_scale`` (multiplied),
-            ``red_bias``, ``green_bias``, ``blue_bias``, ``gray_bias`` (added after that), ``is_bgr``.
-            One dict for all images; a list with one for each; or a dict of dicts by image name.
-            Without it the network gets 0 to 255, as it did in the old package.
-        image_output_names: the outputs that become images: 1×3×H×W or 1×1×H×W, values 0 to 255.
-        deprocessing_args: how the network's values become pixels, the same keys: value · scale + bias.
-        class_labels: a list of texts, or the path of a file with one label per line.
-        predicted_feature_name: name of the label output; letters, digits and underscores.
-        add_custom_layers: with True an operator that has no lowering is still an error: custom layers
-            are Swift code that no ML program can hold. Use ``custom_conversion_functions``.
-        custom_conversion_functions: lowerings of one's own, by operator, or by the name of a node or of
-            its output: ``function(context, node)`` makes Core ML operators with coremltools' Builder and
-            returns the result (``lowerings.py`` has examples). The old package's functions took a layer
-            builder, and have to be rewritten.
+        model: path of an ONNX file, or a ``ModelProto``, with inputs of fixed sizes.
+        mode: ``"classifier"`` (one output holds the probabilities), ``"regressor"`` (a neural network that says
+            that it is one), or None for a model that returns its output arrays.
+        image_input_names, preprocessing_args: the inputs that become images, and what happens to their pixels:
+            ``{"image_scale": 1 / 255}``. Without it the network gets 0 to 255. See ``pictures``.
+        image_output_names, deprocessing_args: the same of outputs that become images, values 0 to 255.
+        class_labels: whatever ``helpers.plumbing.labels.in_order`` puts in order.
+        predicted_feature_name: of the output with the label; letters, digits and underscores.
+        add_custom_layers: with True, too, an operator without a lowering is an error.
+        custom_conversion_functions: lowerings of one's own by operator, node or output, as in ``lowerings``.
         onnx_coreml_input_shape_map: only ``[1, 2, 3, 4]`` for an image, which says what is true anyway.
-            Core ML keeps an array's shape since iOS 13.
-        minimum_ios_deployment_target: ``"11.2"``, ``"12"`` and ``"13"`` give a neural network
-            (``.mlmodel``), ``"15"`` to ``"18"`` and ``"26"`` an ML program (``.mlpackage``). Core ML Tools
-            writes no neural network for an iOS before 13, so the first two give the file of ``"13"``.
-            ``"14"`` is an error: it is too early for an ML program, and ``"13"`` serves it.
+        minimum_ios_deployment_target: ``"11.2"``, ``"12"`` and ``"13"`` give a neural network for iOS 13
+            (``.mlmodel``), ``"15"`` to ``"18"`` and ``"26"`` an ML program (``.mlpackage``).
         compute_precision: ``"float32"`` or ``"float16"``, for ML programs.
-        verify: prove the numbers before returning (see ``helpers.onnx_coreml.proof``). False returns
-            the model unproven.
+        verify: prove the numbers before returning (see ``proof``). False returns the model unproved.
 
     Returns:
         ``coremltools.models.MLModel``; for a classifier with the outputs ``classLabel`` (or
         ``predicted_feature_name``) and ``classLabelProbs``. Write it with ``helpers.coreml.save``.
-        Names of inputs and outputs have letters, digits and underscores only: "input.1" becomes "input_1".
+        Names have letters, digits and underscores only: "input.1" becomes "input_1".
 
     Raises:
-        FileNotFoundError: there is no such ONNX or label file.
-        TypeError: ``model`` is neither a path nor a ``ModelProto``.
-        ValueError: an argument that does not fit the model, or an operator that cannot be converted; the
-            message says which and why.
-        VerificationError: the converted model computes something else than the ONNX file; the message has
-            both numbers and the first layer that differs. It is a ``ValueError``.
+        FileNotFoundError, TypeError: there is no such ONNX or label file, or ``model`` is neither.
+        ValueError: an argument does not fit the model, or an operator cannot be converted.
+        VerificationError: the numbers differ; the text has both, and the first layer that differs. A ``ValueError``.
     """
-    job = arguments.read(
-        model,
-        mode,
-        image_input_names,
-        preprocessing_args,
-        image_output_names,
-        deprocessing_args,
-        class_labels,
-        predicted_feature_name,
-        add_custom_layers,
-        custom_conversion_functions,
-        onnx_coreml_input_shape_map,
-        minimum_ios_deployment_target,
-        compute_precision,
-    )
-    evidence = proof.Proof(job) if verify else None
-    if job.labels:
-        evidence.check_probabilities() if evidence else proof.check_ending(job)
-    converted = lower(job)
-    if evidence:
-        evidence.check(converted, lower)
-    return converted
+    images = image_input_names, preprocessing_args, image_output_names, deprocessing_args
+    classes = class_labels, predicted_feature_name
+    own = custom_conversion_functions, add_custom_layers
+    target = minimum_ios_deployment_target, compute_precision
+    job = arguments.read(model, mode, images, classes, own, onnx_coreml_input_shape_map, target)
+    return proof.proved(job, lower) if verify else proof.unproved(job, lower)
 
 
 def lower(job):
     """The Core ML model of a checked job, not yet proved."""
     ct = coremltools()
-    target = getattr(ct.target, f"iOS{job.target if job.program else 13}")
-    program = _program(job, target)
-    pipeline = ct.PassPipeline.DEFAULT
-    options = {"convert_to": "mlprogram" if job.program else "neuralnetwork"}
-    if job.program:
-        options["compute_precision"] = getattr(ct.precision, job.precision.upper())
-    else:
-        # It makes a layer of channel shuffles that only iOS 14 knows.
-        pipeline.remove_passes(["common::detect_concat_interleave"])
+    options = for_core_ml_tools(job.target, job.precision, job.labels, job.probabilities)
+    program = _program(job, options["minimum_deployment_target"])
     if job.images:
         options["inputs"] = [_image_type(ct, image) for image in job.images.values()]
-    if job.labels:
-        # A new one for every call: Core ML Tools changes the object that it is given.
-        options["classifier_config"] = ct.ClassifierConfig(
-            list(job.labels), predicted_probabilities_output=job.probabilities
-        )
     try:
         with quiet(), _cheap_collections():
-            converted = ct.convert(
-                program,
-                minimum_deployment_target=target,
-                pass_pipeline=pipeline,
-                skip_model_load=True,
-                **options,
-            )
+            converted = ct.convert(program, **options)
     except Exception as error:  # Core ML Tools raises what it happens to raise
         raise ValueError(
-            f"Core ML Tools cannot write this model for target {job.target}: {graph.first_line(error)}. "
+            f"Core ML Tools cannot write this model for target {job.target}: {first_line(error)}. "
             "A newer target has more operators; or export the model with other operators."
         ) from error
     return _finished(ct, job, converted)
@@ -154,7 +105,7 @@ def _program(job, target):
             program = lowerings.converter(job.proto, job.lowerings).to_mil(job.proto, target=target)
     except Exception as error:  # onnx2coreml wraps what Core ML Tools raises
         raise ValueError(
-            f"onnx2coreml cannot convert this model for target {job.target}: {graph.first_line(error)}. "
+            f"onnx2coreml cannot convert this model for target {job.target}: {first_line(error)}. "
             "A newer target has more operators; a lowering of your own can be passed in "
             "custom_conversion_functions."
         ) from error

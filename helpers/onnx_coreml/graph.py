@@ -138,8 +138,3 @@ def with_outputs(proto, tensors: list[str]) -> onnx.ModelProto:
     part.graph.node.extend(reversed(nodes))
     part.graph.output.extend(outputs)
     return part
-
-
-def first_line(error: Exception) -> str:
-    """The first line of another library's error, short enough for a sentence of ours."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")

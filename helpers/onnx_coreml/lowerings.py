@@ -13,10 +13,11 @@ import numpy as np
 import onnx
 
 from helpers.coreml import pooling
-from helpers.coreml.pooling import numpy_type
+from helpers.plumbing.private_coremltools import numpy_type
 from helpers.plumbing.quiet import quiet
 
 from .access import attribute, builder, constant, given, picked, whole
+from .private_onnx2coreml import own_lowering
 from .resize import resize
 
 
@@ -28,12 +29,11 @@ def converter(proto, own: dict):
         own: functions (context, node) by operator, or by the name of a node.
     """
     with quiet():
-        from onnx2coreml._lowering import resolve
-        from onnx2coreml.converter import Converter
+        from onnx2coreml import Converter
 
     made, old = Converter(), _before_resize_11(proto)
     for kind in {*LOWERINGS, *map(_kind, proto.graph.node)}:
-        default = LOWERINGS.get(kind) or resolve(kind)
+        default = LOWERINGS.get(kind) or own_lowering(kind)
 
         def lower(context, node, default=default):
             function = own.get(node.name) or own.get(node.op_type)
@@ -61,11 +61,8 @@ def _before_resize_11(proto) -> bool:
 
 def known(node, own: dict) -> bool:
     """Whether there is a lowering for the operator of this node."""
-    with quiet():
-        from onnx2coreml._lowering import resolve
-
     kind = _kind(node)
-    return bool({node.op_type, node.name} & set(own)) or kind in LOWERINGS or resolve(kind) is not None
+    return bool({node.op_type, node.name} & set(own)) or kind in LOWERINGS or own_lowering(kind) is not None
 
 
 def _kind(node) -> str:

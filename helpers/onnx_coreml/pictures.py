@@ -1,4 +1,10 @@
-"""The inputs and outputs that are pictures, and what happens to their pixels."""
+"""The inputs and outputs that are pictures, and what happens to their pixels.
+
+An image is 1×3×H×W in colour or 1×1×H×W in grey. ``preprocessing_args`` says what happens to each pixel from
+0 to 255, ``deprocessing_args`` how an output's values become pixels: ``image_scale`` multiplies, ``red_bias``,
+``green_bias``, ``blue_bias`` and ``gray_bias`` are added after that, ``is_bgr`` turns the channels round. One
+dict is for all images; a list has one for each, and so has a dict of dicts by image name.
+"""
 
 import math
 from dataclasses import dataclass

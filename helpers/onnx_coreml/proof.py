@@ -1,8 +1,7 @@
 """The proof of a conversion: the saved Core ML model and the ONNX file compute the same.
 
 The saved model is run by ``helpers.coreml_runtime``; the ONNX file by ONNX Runtime, preprocessing done
-by hand. Both get the same few inputs (``helpers.coreml.agreement``): a wrong operator is wrong almost
-everywhere, so six examples find it.
+by hand. Both get the same few inputs (``helpers.coreml.examples``).
 """
 
 import dataclasses
@@ -11,8 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from helpers import coreml
-from helpers.coreml import agreement
-from helpers.coreml.agreement import LIMITS, Difference, compare
+from helpers.coreml import examples
+from helpers.coreml.differences import LIMITS, Difference, largest_difference, says_nothing, spread
+from helpers.coreml.probabilities import check_probabilities
+from helpers.plumbing.errors import first_line
 
 from . import arguments, graph
 
@@ -50,6 +51,35 @@ class Layer:
     difference: Difference
 
 
+def proved(job, lower):
+    """The Core ML model that ``lower`` makes of a job, once it has computed what the ONNX file computes.
+
+    Raises:
+        ValueError: a classifier's output is no probabilities.
+        VerificationError: the two differ.
+    """
+    evidence = Proof(job)
+    if job.labels:
+        evidence.check_probabilities()
+    converted = lower(job)
+    evidence.check(converted, lower)
+    return converted
+
+
+def unproved(job, lower):
+    """The Core ML model of a job. Without ONNX Runtime only a classifier's last operator is looked at.
+
+    Raises:
+        ValueError: what it makes are no probabilities.
+    """
+    if job.labels and _last_operator(job.proto, job.probabilities) in NO_PROBABILITIES:
+        raise ValueError(
+            f"The model ends in {_last_operator(job.proto, job.probabilities)}, so its output is not probabilities. Add a "
+            "softmax over the classes before the export (helpers.onnx_export.WithSoftmax)."
+        )
+    return lower(job)
+
+
 class Proof:
     """An ONNX model's own answers to a few examples, which its conversion has to give, too.
 
@@ -75,7 +105,7 @@ class Proof:
         name = self.job.probabilities
         kind = _last_operator(self.job.proto, name)
         rows = [np.ravel(answer) for answer in self._expected[name]]
-        agreement.check_probabilities(rows, kind, each=kind in BY_THEMSELVES)
+        check_probabilities(rows, kind, each=kind in BY_THEMSELVES)
 
     def check(self, converted, lower) -> None:
         """Compare a conversion with the ONNX file.
@@ -104,11 +134,13 @@ class Proof:
         probabilities = name == self.job.probabilities
         if probabilities and found.size == expected.size:  # text → number has no shape
             found = found.reshape(expected.shape)
-        return compare(expected, found, LIMITS[self.job.precision], probabilities, self._expected[name])
+        return largest_difference(
+            expected, found, LIMITS[self.job.precision], probabilities, self._expected[name]
+        )
 
     def _check_weak(self, lower) -> None:
         """Look closer where the outputs hardly depend on the inputs: equal answers prove little then."""
-        silent = {name: agreement.says_nothing(answers) for name, answers in self._expected.items()}
+        silent = {name: says_nothing(answers) for name, answers in self._expected.items()}
         if all(silent.values()):
             name, why = next(iter(silent.items()))
             example = self.examples[0][0]
@@ -121,7 +153,7 @@ class Proof:
                     "loss stay a number? verify=False converts it as it is."
                 )
         if self.job.precision == "float16" and any(
-            agreement.spread(answers) < 10 * LIMITS["float16"] for answers in self._expected.values()
+            spread(answers) < 10 * LIMITS["float16"] for answers in self._expected.values()
         ):  # rounding hides what little they say; the same program in float32 has to be right
             exact = Proof.__new__(Proof)
             exact.__dict__ |= self.__dict__ | {"job": dataclasses.replace(self.job, precision="float32")}
@@ -133,20 +165,6 @@ BY_THEMSELVES = ("Sigmoid", "HardSigmoid")
 
 NO_PROBABILITIES = ("Gemm", "MatMul", "Conv", "Add", "Relu", "BatchNormalization", "LogSoftmax")
 """Operators that a classifier must not end in, seen without running it."""
-
-
-def check_ending(job) -> None:
-    """``check_probabilities`` without ONNX Runtime: by the last operator alone.
-
-    Raises:
-        ValueError: what it makes are no probabilities.
-    """
-    kind = _last_operator(job.proto, job.probabilities)
-    if kind in NO_PROBABILITIES:
-        raise ValueError(
-            f"The model ends in {kind}, so its output is not probabilities. Add a softmax over the classes before the "
-            "export (helpers.onnx_export.WithSoftmax)."
-        )
 
 
 def _check_names(expected: set, found: set) -> None:
@@ -186,7 +204,7 @@ class Reference:
             )
         except Exception as error:  # its exceptions have no common base
             raise VerificationError(
-                f"ONNX Runtime cannot run this model, so there is nothing to compare with: {graph.first_line(error)}. "
+                f"ONNX Runtime cannot run this model, so there is nothing to compare with: {first_line(error)}. "
                 "Check the export; verify=False converts all the same."
             ) from error
 
@@ -203,7 +221,7 @@ def _examples(job, reference) -> list[tuple[dict, dict]]:
     """Inputs as an app gives them, each with what ONNX Runtime answers."""
     random = np.random.default_rng(0)
     pairs, error = [], None
-    for picture, number in zip(agreement.PICTURES, agreement.NUMBERS, strict=True):
+    for picture, number in zip(examples.PICTURES, examples.NUMBERS, strict=True):
         if job.precision == "float16" and number == "wide":
             number = "normal"  # a network that computes in 16 bits is not made for large numbers
         values = {
@@ -215,7 +233,7 @@ def _examples(job, reference) -> list[tuple[dict, dict]]:
             error = this
     if not pairs:
         raise VerificationError(
-            f"ONNX Runtime cannot run this model, so there is nothing to compare with: {graph.first_line(error)}. "
+            f"ONNX Runtime cannot run this model, so there is nothing to compare with: {first_line(error)}. "
             "Check the export; verify=False converts all the same."
         )
     return pairs
@@ -225,7 +243,7 @@ def _value(job, value, picture: str, number: str, random):
     """One input: pixels for an image, else an array."""
     shape = graph.shape(value)
     if value.name in job.images:
-        return agreement.picture(picture, shape[1:], random)[None]
+        return examples.picture(picture, shape[1:], random)[None]
     if graph.numpy_type(value).kind == "i":
         # Negative ones are rarely valid where whole numbers say which row to take.
         indices = any(n.op_type.startswith(("Gather", "Scatter", "OneHot")) for n in job.proto.graph.node)
@@ -233,7 +251,7 @@ def _value(job, value, picture: str, number: str, random):
         if number in ("zeros", "ones"):
             return np.full(shape, number == "ones", np.int32)
         return random.integers(low, high, shape, np.int32)
-    return agreement.numbers(number, shape, random)
+    return examples.numbers(number, shape, random)
 
 
 def _for_onnx(job, values: dict) -> dict:
@@ -249,19 +267,19 @@ def _for_onnx(job, values: dict) -> dict:
 # Core ML
 
 
-def _run(job, converted, examples: list[dict]) -> list[dict]:
+def _run(job, converted, batch: list[dict]) -> list[dict]:
     """What the saved model computes for each example, by the names of the ONNX outputs."""
     given = [
-        {name: agreement.as_core_ml(v[0]) if name in job.images else v for name, v in values.items()}
-        for values in examples
+        {name: examples.as_core_ml(v[0]) if name in job.images else v for name, v in values.items()}
+        for values in batch
     ]
     try:
-        found = agreement.answers(converted, given)
+        found = examples.answers(converted, given)
     except ValueError as error:
         newer = "" if job.program else "Target '15' has more operators than a neural network. "
         raise VerificationError(
             f"The converted model cannot be run here, so its numbers are not proved: "
-            f"{agreement.cause(error)} {newer}verify=False returns it unproved."
+            f"{examples.cause(error)} {newer}verify=False returns it unproved."
         ) from error
     if job.labels:
         for answer in found:
@@ -382,6 +400,6 @@ def _differences(job, proto, tensors: list[str], example: dict, lower) -> dict[s
     expected = Reference(part).run(_for_onnx(piece, values))
     (found,) = _run(piece, lower(piece), [values])
     return {
-        tensor: compare(expected[name], found[name], LIMITS["float32"])
+        tensor: largest_difference(expected[name], found[name], LIMITS["float32"])
         for tensor, name in zip(tensors, names, strict=True)
     }

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from helpers.coreml.pooling import numpy_type
+from helpers.plumbing.private_coremltools import numpy_type
 
 from .access import attribute, builder, constant, given, ios13, picked
 

@@ -7,7 +7,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.module_tracker import ModuleTracker
 
-from helpers.plumbing.networks import check_network
+from helpers.plumbing.networks import are_probabilities, check_network
 
 _KINDS = {
     "softmax": ("softmax", "special_softmax", "softmin", "gumbel_softmax"),
@@ -69,16 +69,18 @@ def made_by(tensor: object) -> str | None:
     return getattr(tensor, "_squashed_by", None)
 
 
-def check_logits_only(answer: object) -> None:
+def check_logits_only(answer: object, values: torch.Tensor | None = None) -> None:
     """Refuse probabilities of a softmax or a sigmoid, where a softmax is going to be added.
 
     Args:
         answer: what ``check_behaviour`` returned.
+        values: N×classes, what the network answers to more pictures, if that is known.
 
     Raises:
         ValueError: with the cure.
     """
-    kind = made_by(answer)
+    seen = "softmax" if values is not None and are_probabilities(values) else None
+    kind = seen or made_by(answer)
     if kind:
         raise ValueError(
             f"The network already returns probabilities (of a {kind}), and a softmax would be taken of them once more. "

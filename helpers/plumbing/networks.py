@@ -44,6 +44,12 @@ def device_of(model: nn.Module) -> torch.device:
     return next((tensor.device for tensor in held), torch.device("cpu"))
 
 
+def are_probabilities(values: torch.Tensor) -> bool:
+    """Whether N×classes numbers are none below 0 and sum up to 1 in every row."""
+    values = values.detach().double()
+    return bool(values.min() >= 0 and ((values.sum(1) - 1).abs() < 1e-2).all())
+
+
 def check_answer(answer: object, images: int | None, classes: int | None = None) -> None:
     """Refuse a network's answer that is not one row of numbers for each image.
 
@@ -82,12 +88,11 @@ def check_logits(logits: Any, classes: int | None = None) -> None:
         ValueError: it is no tensor of N×classes, it holds NaN, or it holds probabilities already.
     """
     check_answer(logits, None, classes)
-    logits = logits.detach().double()
     if not logits.isfinite().all():
         raise ValueError(
             "The network answers with NaN or infinity: its weights are broken. Load or train it again."
         )
-    if logits.min() >= 0 and ((logits.sum(1) - 1).abs() < 1e-2).all():
+    if are_probabilities(logits):
         raise ValueError(
             "The network already returns probabilities, and a softmax would be taken of them once more. "
             "Give the network without its softmax."

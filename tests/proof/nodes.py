@@ -25,7 +25,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from helpers import coreml, coreml_runtime
-from helpers.coreml import agreement
+from helpers.coreml.differences import LIMITS, largest_difference
 from helpers.onnx_coreml import convert, lowerings
 from helpers.plumbing import paths
 
@@ -119,7 +119,7 @@ def outcome(case, target: str) -> tuple[str, str]:
     except Refused as error:
         return "refused", str(error)
     for want, (name, have) in zip(expected, found.items(), strict=True):
-        difference = agreement.compare(want, have, agreement.LIMITS["float32"])
+        difference = largest_difference(want, have, LIMITS["float32"])
         if difference.too_large:
             return "failed", f"{name}: {difference}"
     return "passed", ""

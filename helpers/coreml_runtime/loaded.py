@@ -2,7 +2,6 @@
 
 import collections
 import sys
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,56 +9,14 @@ import torch
 from helpers.plumbing.quiet import coremltools
 
 from .archive import ON_A_MAC, Archive
-from .graph import Graph, Name, Step, half, to_float16
+from .features import PIL_MODES, ArrayInput, ImageInput, Preprocessing, class_labels, read_inputs
 from .network import NetworkReader
 from .program import ProgramReader
+from .steps import Graph, Name, Step, half, to_float16
 
 # Bytes that one operator's result may take for a whole batch; larger batches are cut up.
 # About as much as the processor's cache holds.
 _BATCH_BYTES = 16 * 2**20
-
-_COLOURS = {10: "greyscale", 20: "RGB", 30: "BGR"}
-_PIL_MODES = {"greyscale": "L", "RGB": "RGB", "BGR": "RGB"}
-
-
-@dataclass(frozen=True)
-class ImageInput:
-    """An image that the model takes.
-
-    Attributes:
-        name: its name.
-        width, height: in pixels; Core ML takes no other size (an app's Vision request resizes).
-        colour: the channel order that the network sees: "RGB", "BGR" or "greyscale".
-        shape: of the tensor, 1 × channels × height × width.
-    """
-
-    name: str
-    width: int
-    height: int
-    colour: str
-    shape: tuple
-
-
-@dataclass(frozen=True)
-class ArrayInput:
-    """An array that the model takes: its name and its shape, the leading 1 included."""
-
-    name: str
-    shape: tuple
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What the file does to pixels before the first layer: ``scale · pixel + bias``.
-
-    Attributes:
-        scale: multiplies a pixel of 0 to 255.
-        bias: added after that, one number per channel, in the order that the network sees the channels.
-    """
-
-    scale: float
-    bias: tuple
-
 
 COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
 """What Core ML may compute with (``coremltools.ComputeUnit``): NE is the Neural Engine."""
@@ -118,7 +75,7 @@ class CoreMLModel:
             )
         if len(specification.description.functions):
             raise self._archive.error("it has several functions, which is not covered", ON_A_MAC)
-        self.inputs = self._read_inputs()
+        self.inputs = read_inputs(self._archive)
         self._float16_inputs = set(self.inputs) if self.precision == "float16" else set()
         # In a neural network every number is a float.
         self._integer_inputs = set()
@@ -130,37 +87,6 @@ class CoreMLModel:
             self.format = "neural network"
             self._read_network(getattr(specification, kind))
         self._check_labels()
-
-    def _read_inputs(self) -> dict:
-        """The inputs by name, from the model's description."""
-        inputs = {}
-        for feature in self._archive.specification.description.input:
-            kind = feature.type.WhichOneof("Type")
-            if kind == "imageType":
-                image = feature.type.imageType
-                colour = _COLOURS.get(image.colorSpace)
-                if colour is None:
-                    raise self._archive.error(
-                        f"the image '{feature.name}' has the colour space {image.colorSpace}",
-                        "It is not covered: only RGB, BGR and 8-bit greyscale are.",
-                    )
-                if not (0 < image.width <= 2**15 and 0 < image.height <= 2**15):
-                    raise self._archive.error(f"the image '{feature.name}' is {image.width}×{image.height}")
-                shape = (1, 1 if colour == "greyscale" else 3, image.height, image.width)
-                inputs[feature.name] = ImageInput(feature.name, image.width, image.height, colour, shape)
-            elif kind == "multiArrayType":
-                shape = tuple(feature.type.multiArrayType.shape)
-                if any(size < 1 for size in shape) or np.prod(shape, dtype=float) > 2**28:
-                    raise self._archive.error(f"the input '{feature.name}' has the shape {shape}")
-                inputs[feature.name] = ArrayInput(feature.name, shape)
-            else:
-                raise self._archive.error(
-                    f"the input '{feature.name}' is of the kind '{kind}'",
-                    "It is not covered: only images and arrays are.",
-                )
-        if not inputs:
-            raise self._archive.error("it has no input")
-        return inputs
 
     def _read_program(self):
         reader = ProgramReader(self._archive, self.precision)
@@ -237,8 +163,7 @@ class CoreMLModel:
             self._answer_shapes = {f.name: tuple(f.type.multiArrayType.shape) for f in description.output}
         self.labels = self._label_names = self._probabilities = None
         if network.DESCRIPTOR.name == "NeuralNetworkClassifier":
-            kind = network.WhichOneof("ClassLabels")
-            self.labels = list(getattr(network, kind).vector) if kind else None
+            self.labels = class_labels(network)
             if not self.labels:
                 raise self._archive.error("it is a classifier without class labels")
             self._label_names = (description.predictedFeatureName, description.predictedProbabilitiesName)
@@ -411,7 +336,7 @@ class CoreMLModel:
                     f"the model takes {feature.shape}. Reshape it."
                 )
             return to_float16(value[None]) if feature.name in self._float16_inputs else value[None]
-        mode = _PIL_MODES[feature.colour]
+        mode = PIL_MODES[feature.colour]
         # A PIL image has bands; an array has none.
         if hasattr(value, "getbands") and value.mode != mode:
             raise ValueError(

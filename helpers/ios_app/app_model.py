@@ -13,7 +13,7 @@ IMAGE = "image"
 """The input that the Swift code asks for. The outputs are named in ``helpers.coreml``."""
 
 NEWEST_SPECIFICATION = 8
-"""The newest model specification that iOS 17 reads (``helpers.coreml.FIRST_IOS``)."""
+"""The newest model specification that iOS 17 reads (``helpers.coreml.description.AVAILABLE``)."""
 
 UNSEEN = (*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 """Control characters, ends of lines, and marks that turn the writing round."""

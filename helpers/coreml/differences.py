@@ -1,18 +1,12 @@
-"""Do two computations of one network agree? What every proof here asks: conversion by both roads, compression.
+"""How far may two computations of one network be apart, and where are they most? What every proof here asks.
 
-A Core ML file is written to a scratch folder, read back by ``helpers.coreml_runtime``, and gets a few
-examples; so does what it was made from. Names, shapes, kinds of numbers and values of all outputs are
-compared.
+Shapes, kinds of numbers and values are compared: in a conversion by both roads, and in a compression.
 """
 
 import math
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-
-from .files import save
 
 LIMITS = {"float32": 1e-4, "float16": 0.02}
 """The largest difference that passes, of probabilities, or of other values per size of the largest one.
@@ -50,7 +44,7 @@ class Difference:
         return self.reason or f"{self.expected:.6g} expected, {self.found:.6g} found"
 
 
-def compare(expected, found, limit: float, probabilities: bool = False, among=None) -> Difference:
+def largest_difference(expected, found, limit: float, probabilities: bool = False, among=None) -> Difference:
     """Where two arrays differ most.
 
     Args:
@@ -62,13 +56,9 @@ def compare(expected, found, limit: float, probabilities: bool = False, among=No
     wanted, shape = np.shape(expected), np.shape(found)
     if shape not in (wanted, wanted or (1,)):
         texts = ["×".join(map(str, sizes)) or "that of one number" for sizes in (shape, wanted)]
-        return Difference(
-            math.inf, limit, 0, math.nan, math.nan, f"its shape is {texts[0]} instead of {texts[1]}"
-        )
+        return _of_kind(limit, f"its shape is {texts[0]} instead of {texts[1]}")
     if np.asarray(expected).dtype.kind == "f" and np.asarray(found).dtype.kind in "iu":
-        return Difference(
-            math.inf, limit, 0, math.nan, math.nan, "its numbers are whole ones instead of floats"
-        )
+        return _of_kind(limit, "its numbers are whole ones instead of floats")
     limits = np.broadcast_to(allowed(expected, limit, probabilities, among), wanted).ravel()
     expected, found = (np.asarray(values, np.float64).ravel() for values in (expected, found))
     if not expected.size:
@@ -80,6 +70,11 @@ def compare(expected, found, limit: float, probabilities: bool = False, among=No
     where = int((distance - limits).argmax())
     here = [float(values[where]) for values in (distance, limits, expected, found)]
     return Difference(here[0], here[1], where, *here[2:])
+
+
+def _of_kind(limit: float, reason: str) -> Difference:
+    """Two arrays whose values cannot be compared."""
+    return Difference(math.inf, limit, 0, math.nan, math.nan, reason)
 
 
 def allowed(expected, limit: float, probabilities: bool = False, among=None):
@@ -148,97 +143,3 @@ def says_nothing(answers) -> str:
 def _largest(answer) -> float:
     values = np.abs(np.asarray(answer, np.float64).ravel())
     return float(values[np.isfinite(values)].max(initial=0.0))
-
-
-def answers(converted, examples: list[dict]) -> list[dict]:
-    """What a model answers to each example, once it is saved and read back.
-
-    Args:
-        converted: a ``coremltools.models.MLModel``.
-        examples: input name → value, as ``helpers.coreml_runtime.CoreMLModel.predict`` takes it.
-
-    Raises:
-        ValueError: the file has something that is not covered.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        model = reopened(converted, folder)
-        return [model.predict(values) for values in examples]
-
-
-def reopened(converted, folder):
-    """The model, saved in ``folder`` and read back by ``helpers.coreml_runtime``."""
-    from helpers import coreml_runtime
-
-    program = converted.get_spec().HasField("mlProgram")
-    path = Path(folder) / f"model.{'mlpackage' if program else 'mlmodel'}"
-    return coreml_runtime.load(save(converted, path))
-
-
-def cause(error: ValueError) -> str:
-    """What the runtime says about a file that has just been written: it is not damaged."""
-    from helpers.coreml_runtime import archive
-
-    text = str(error)
-    for advice in (archive.CONVERT_AGAIN, archive.ON_A_MAC, archive.UNFIT):
-        text = text.replace(advice, "")
-    return f"{text.rstrip('. ')}."
-
-
-PICTURES = ("noise", "noise", "smooth", "ramp", "black", "white")
-"""The examples of a picture."""
-
-
-def picture(kind: str, shape, random) -> np.ndarray:
-    """One example of a picture: channels × height × width, uint8."""
-    channels, height, width = shape
-    if kind == "noise":
-        return random.integers(0, 256, shape, np.uint8)
-    if kind == "smooth":  # a few large areas of one colour each: noise looks the same to a deep network
-        coarse = random.integers(0, 256, (channels, 4, 4))
-        rows, columns = (np.arange(size) * 4 // size for size in (height, width))
-        return coarse[:, rows][:, :, columns].astype(np.uint8)
-    if kind == "ramp":
-        line = np.linspace(0, 255, width).round().astype(np.uint8)
-        return np.broadcast_to(line, shape).copy()
-    return np.full(shape, 255 if kind == "white" else 0, np.uint8)
-
-
-def as_core_ml(pixels: np.ndarray) -> np.ndarray:
-    """Channels × height × width as Core ML's ``predict`` takes a picture: H×W×3, or H×W for grey."""
-    return np.ascontiguousarray(pixels.transpose(1, 2, 0)) if len(pixels) == 3 else pixels[0]
-
-
-NUMBERS = ("normal", "normal", "wide", "edges", "zeros", "ones")
-"""The examples of an array."""
-
-_EDGES = (-2.5, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.5)
-
-
-def numbers(kind: str, shape, random) -> np.ndarray:
-    """One example of an array, float32: of the usual size, far out on both sides, or where a rule changes."""
-    if kind in ("zeros", "ones"):
-        return np.full(shape, float(kind == "ones"), np.float32)
-    if kind == "edges":
-        return random.choice(np.float32(_EDGES), shape).astype(np.float32)
-    return (random.standard_normal(shape) * (8 if kind == "wide" else 1)).astype(np.float32)
-
-
-def check_probabilities(rows, ends_in: str, *, each: bool) -> None:
-    """Refuse a classifier's answers that are no probabilities.
-
-    Args:
-        rows: examples × classes.
-        ends_in: the last operator, for the message.
-        each: whether each class is judged by itself (a sigmoid): the sum is then no matter.
-
-    Raises:
-        ValueError: values below 0 or above 1, or a sum that is not 1.
-    """
-    for probs in np.asarray(rows, np.float64):
-        fits = probs.min() >= -1e-3 and probs.max() <= 1.001  # NaN fits nowhere
-        if not (fits and (each or abs(probs.sum() - 1) < 1e-2)):
-            raise ValueError(
-                f"The model ends in {ends_in}, so its output is not probabilities (their sum is {probs.sum():.3g}, the "
-                f"smallest is {probs.min():.3g}, the largest {probs.max():.3g}). Add a softmax over the classes before "
-                "the export (helpers.onnx_export.WithSoftmax) and convert it again."
-            )

@@ -1,0 +1,181 @@
+"""Order, shape and place: the same values, elsewhere; and constants."""
+
+import torch
+
+from ..archive import NotCovered, Unfit
+from ..operators import places
+from .forms import as_float, edges, plain, vector
+
+
+def _concat_of(*inputs, axis, interleave=False):
+    return places.concat(inputs, axis, interleave)
+
+
+def _concat(p, weights):
+    if p.sequenceConcat:
+        raise NotCovered("joining sequences")
+    return _concat_of, {"axis": -3}
+
+
+def _slice_of(x, begin, end, stride, axis):
+    """x[begin:end:stride] along one of the last three dimensions."""
+    axis = x.ndim - 3 + axis
+    if stride < 1 or axis < 0:
+        raise Unfit("a slice needs a positive stride and three dimensions")
+    return x[(slice(None),) * axis + (slice(begin, end, stride),)]
+
+
+def _slice(p, weights):
+    return _slice_of, {"begin": p.startIndex, "end": p.endIndex, "stride": p.stride or 1, "axis": p.axis}
+
+
+def _slice_static(p, weights):
+    return vector(places.slice_by_index), {
+        "begin": list(p.beginIds),
+        "end": list(p.endIds),
+        "stride": list(p.strides),
+        "begin_mask": list(p.beginMasks),
+        "end_mask": list(p.endMasks),
+        "squeeze_mask": list(p.squeezeMasks),
+    }
+
+
+def _split_nd(p, weights):
+    if p.splitSizes:
+        return places.split, {"axis": p.axis, "split_sizes": list(p.splitSizes)}
+    return _split_of, {"axis": p.axis, "parts": p.numSplits}
+
+
+def _split_of(x, axis, parts):
+    """As equal as can be: the first parts are one longer."""
+    if not 0 < parts <= x.shape[axis]:
+        raise Unfit(f"{x.shape[axis]} cannot be split into {parts} parts")
+    return torch.tensor_split(x, parts, axis)
+
+
+def _flatten_of(x, channels_last):
+    """All of the last three dimensions in one: C·H·W × 1 × 1, or H·W·C × 1 × 1."""
+    x = x.movedim(-3, -1) if channels_last else x
+    return x.flatten(-3)[..., None, None]
+
+
+def _flatten(p, weights):
+    return _flatten_of, {"channels_last": p.mode == 1}
+
+
+def _pad_layer(p, weights):
+    kind = p.WhichOneof("PaddingType") or "constant"
+    mode = {"constant": "constant", "reflection": "reflect", "replication": "replicate"}[kind]
+    return places.pad, {"pad": edges(p.paddingAmounts), "mode": mode, "constant_val": p.constant.value}
+
+
+def _constant_pad(p, weights):
+    if p.padToGivenOutputSizeMode:
+        raise NotCovered("padding to a given size")
+    return places.pad, {"pad": list(p.padAmounts), "mode": "constant", "constant_val": p.value}
+
+
+def _crop(p, weights):
+    amounts = edges(p.cropAmounts)
+    return places.crop, {"crop_height": amounts[:2], "crop_width": amounts[2:]}
+
+
+def _reorganize_data(p, weights):
+    functions = (places.space_to_depth, places.depth_to_space, places.pixel_shuffle)
+    names = ("block_size", "block_size", "upscale_factor")
+    return functions[p.mode], {names[p.mode]: p.blockSize}
+
+
+def _top_k(p, weights):
+    return as_float(places.topk), {"k": p.K, "axis": p.axis, "ascending": p.useBottomK}
+
+
+def _embedding_of(x, weight, bias):
+    """One row of a table for each number; the last dimension of size 1 becomes the row."""
+    rows = weight.t()[x.squeeze(-1).long()]
+    return rows if bias is None else rows + bias
+
+
+def _embedding_nd(p, weights):
+    return _embedding_of, {
+        "weight": weights(p.weights, [p.embeddingSize, p.vocabSize]),
+        "bias": weights(p.bias, [p.embeddingSize]) if p.hasBias else None,
+    }
+
+
+_SCATTER_MODES = ("update", "add", "sub", "mul", "div", "max", "min")
+
+
+def _scatter(function):
+    def read(p, weights):
+        where = {} if function is places.scatter_nd else {"axis": p.axis}
+        return function, {"mode": _SCATTER_MODES[p.mode], **where}
+
+    return read
+
+
+def _one_hot(p, weights):
+    return places.one_hot, {
+        "one_hot_vector_size": p.oneHotVectorSize,
+        "axis": p.axis,
+        "on_value": p.onValue,
+        "off_value": p.offValue,
+    }
+
+
+def _load_constant(p, weights):
+    return _constant_of, {"value": weights(p.data, p.shape)}
+
+
+def _constant_of(value):
+    return value
+
+
+LAYERS = {
+    "argSort": lambda p, weights: (as_float(places.argsort), {"axis": p.axis, "ascending": not p.descending}),
+    "broadcastToStatic": lambda p, weights: (torch.broadcast_to, {"size": list(p.targetShape)}),
+    "concat": _concat,
+    "concatND": lambda p, weights: (_concat_of, {"axis": p.axis, "interleave": p.interleave}),
+    "constantPad": _constant_pad,
+    "copy": plain(lambda x: x),
+    "crop": _crop,
+    "cumSum": lambda p, weights: (
+        places.cumsum,
+        {"axis": p.axis, "exclusive": p.excludeFinalSum, "reverse": p.reverse},
+    ),
+    "embeddingND": _embedding_nd,
+    "expandDims": lambda p, weights: (places.expand_dims, {"axes": list(p.axes)}),
+    "fillDynamic": lambda p, weights: (places.fill, {"shape": None, "value": p.value}),
+    "fillLike": lambda p, weights: (places.fill_like, {"value": p.value}),
+    "fillStatic": lambda p, weights: (places.fill, {"shape": list(p.targetShape), "value": p.value}),
+    "flatten": _flatten,
+    "flattenTo2D": lambda p, weights: (places.flatten2d, {"axis": p.axis}),
+    "gather": lambda p, weights: (places.gather, {"axis": p.axis}),
+    "gatherAlongAxis": lambda p, weights: (places.gather_along_axis, {"axis": p.axis}),
+    "gatherND": plain(places.gather_nd),
+    "getShape": plain(as_float(places.shape)),
+    "loadConstant": _load_constant,
+    "loadConstantND": _load_constant,
+    "matrixBandPart": lambda p, weights: (places.band_part, {"lower": p.numLower, "upper": p.numUpper}),
+    "oneHot": _one_hot,
+    "padding": _pad_layer,
+    "rankPreservingReshape": lambda p, weights: (places.reshape, {"shape": list(p.targetShape)}),
+    "reorganizeData": _reorganize_data,
+    "reshapeStatic": lambda p, weights: (places.reshape, {"shape": list(p.targetShape)}),
+    "reverse": lambda p, weights: (
+        places.reverse,
+        {"axes": [i for i, turn in enumerate(p.reverseDim) if turn]},
+    ),
+    "scatter": _scatter(places.scatter),
+    "scatterAlongAxis": _scatter(places.scatter_along_axis),
+    "scatterND": _scatter(places.scatter_nd),
+    "slice": _slice,
+    "sliceStatic": _slice_static,
+    "split": lambda p, weights: (places.split, {"axis": -3, "num_splits": p.nOutputs}),
+    "splitND": _split_nd,
+    "squeeze": lambda p, weights: (vector(places.squeeze), {"axes": None if p.squeezeAll else list(p.axes)}),
+    "stack": lambda p, weights: (lambda *inputs, axis: places.stack(inputs, axis), {"axis": p.axis}),
+    "tile": lambda p, weights: (places.tile, {"reps": list(p.reps)}),
+    "topK": _top_k,
+    "transpose": lambda p, weights: (places.transpose, {"perm": list(p.axes)}),
+}
