@@ -12,7 +12,6 @@ import onnx
 import torch
 from torch import nn
 
-from helpers import torch_files
 from helpers.plumbing import exportable, onnx_files, paths
 from helpers.plumbing.labels import in_order
 from helpers.plumbing.networks import check_logits, device_of
@@ -120,7 +119,7 @@ def _not_exported(model, dynamo, error) -> ValueError:
 def _reason(error) -> str:
     """The first line of another library's error, without a full stop."""
     lines = (str(error).strip() or repr(error)).splitlines()
-    return torch_files.printable(lines[0], 300).rstrip(".: ")
+    return paths.printable(lines[0], 300).rstrip(".: ")
 
 
 @torch.no_grad()
@@ -202,8 +201,7 @@ def _session(path):
     """
     import onnxruntime
 
-    torch_files.check_file(path, "Export the model first.")
-    onnx_files.without_weights(Path(path))
+    onnx_files.without_weights(Path(path), "Export the model first.")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is in the exception
     try:
@@ -226,7 +224,7 @@ def _fixed_batch(session, path) -> int | None:
     if not ours or inputs[0].type != "tensor(float)" or shape[1:] != [3, 32, 32]:
         given = ", ".join(f"{one.name!r} of {'×'.join(map(str, one.shape))}, {one.type}" for one in inputs)
         raise ValueError(
-            f"{paths.shorten(path)} takes {torch_files.printable(given or 'nothing', 200)}. run_onnx is for files of export_onnx: "
+            f"{paths.shorten(path)} takes {paths.printable(given or 'nothing', 200)}. run_onnx is for files of export_onnx: "
             f"one input {INPUT!r} of N×3×32×32, float, and the output {OUTPUT!r}."
         )
     return shape[0] if isinstance(shape[0], int) else None

@@ -19,8 +19,8 @@ import torch
 from helpers import camera, model, muon, training
 from helpers.checkpoints import read_state
 from helpers.plumbing import paths
+from helpers.plumbing.files import check_file
 from helpers.plumbing.interrupts import torch_modes
-from helpers.torch_files import check_file
 from helpers.training import LARGEST_HISTORY, NOT_A_HISTORY, History, Recipe, fit, pick_device
 
 CODE = [Path(module.__file__) for module in (camera, model, muon, training)]

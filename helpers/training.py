@@ -32,11 +32,11 @@ from helpers.data import load_cifar10
 from helpers.model import AlexNet
 from helpers.muon import Muon
 from helpers.plumbing import paths, processes
+from helpers.plumbing.files import check_file
 from helpers.plumbing.interrupts import Interrupts, torch_modes
 from helpers.plumbing.mode import mode
 from helpers.plumbing.networks import check_network
 from helpers.plumbing.paths import replacing
-from helpers.torch_files import check_file
 
 
 @dataclass(frozen=True, repr=False)
