@@ -592,9 +592,7 @@ def _problem(card) -> str:
         return f"its recipe has {paths.printable(unknown[0], 80)}, which this version of the project does not know"
     for name, (fits, wanted) in _RECIPE.items():
         if not fits(recipe.get(name, True)):
-            return (
-                f"{name} of its recipe is {torch_files.printable(repr(recipe.get(name)), 40)}, not {wanted}"
-            )
+            return f"{name} of its recipe is {paths.printable(repr(recipe.get(name)), 40)}, not {wanted}"
     return ""
 
 
