@@ -345,7 +345,7 @@ def test_what_a_living_writer_has_begun_stays(tmp_path):
         with paths.replacing(tmp_path / "a") as second:
             assert second != first and not second.exists()
             second.write_text("b")
-        code = f"from helpers import paths; paths.remove_leftovers({str(tmp_path.parent)!r}, below=True)"
+        code = f"from helpers.plumbing import paths; paths.remove_leftovers({str(tmp_path.parent)!r}, below=True)"
         subprocess.run([sys.executable, "-c", code], check=True, cwd=paths.ROOT)
         assert (tmp_path / "a").read_text() == "b" and first.read_text() == "a"
     assert (tmp_path / "a").read_text() == "a"
