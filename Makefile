@@ -36,7 +36,7 @@ bench: setup ## time the training against a beginner's loop, five seeds each (ho
 
 notebooks: setup ## run all notebooks (quick, for its times, then full) and save their outputs
 	@CHAPTER_MODE=quick $(IN_VENV)python -m helpers.workshop.run --measure
-	@CHAPTER_MODE=full $(IN_VENV)python -m helpers.workshop.run --save --measure --ship
+	@CHAPTER_MODE=full $(IN_VENV)python -m helpers.workshop.run --save --measure
 
 lint: setup ## check the style of code and notebooks
 	@$(IN_VENV)ruff check . && $(IN_VENV)ruff format --check .

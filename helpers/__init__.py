@@ -1,42 +1,47 @@
-"""The code behind the notebooks, one module for one noun.
+"""The code behind the notebooks.
 
-Nothing heavy is imported here: ``import helpers`` takes milliseconds, and each
-module imports what it needs itself. From the bottom of the road to the top:
+**A flat file is a module of the lessons; a folder is a machine behind one function, or a room that a
+reader of the lessons need not enter.** Each module imports what it needs itself, and
+``import helpers`` takes milliseconds.
 
-=================  ==========================================================
-paths              where data, artifacts and shipped weights live
-mode               how long the road may take: the one reader of CHAPTER_MODE
-environment        makes ``.venv`` and checks it
-quiet              keeps talkative converters quiet
-labels             class labels, however they are given, in their order
-torch_files        reads a file of torch.save: runs nothing, costs no more than its length
-onnx_files         opens an ONNX file, and says what a file is that is none
-intervals          how sure a measured accuracy is
-figures            one style for every figure
-camera             what a camera does to a picture: blur, noise, light, distance
-drawings           ten drawn classes for a machine with no data and no network
-data               CIFAR-10: find, download, verify, hold in memory
-model              AlexNet for 32×32 images, its normalisation inside
-exportable         asked before every export: is this a network that can be written down?
-checkpoints        the two ways to save and load, and the one that ships
-processes          several processes that train one network (torchrun)
-interrupts         Ctrl-C that lets a training step end first
-training           Recipe, fit(), evaluate(), History
-camera_network     makes the second checkpoint, for photos from a camera
-runs               experiments: kept, loaded, compared
-calibration        what a probability is worth: temperature, threshold
-onnx_export        PyTorch → ONNX, with the proof that the numbers agree
-coreml_runtime     runs a saved Core ML model on any operating system
-coreml             PyTorch → Core ML; names, metadata, compression, the model card
-netron_view        a Netron graph inside a notebook, with no server
-onnx_coreml        ONNX → Core ML, with the proof that the numbers agree
-photos             real photos: opened, made 32×32, put to a Core ML file
-ios_app            writes the Xcode project around a converted model
-bench              our training against a beginner's loop (``make bench``)
-chapter            what a notebook prints first, what it proved
-readme             fills the README's tables from what was measured
-run                executes every notebook in order (``make run``)
-=================  ==========================================================
+The lessons, in the order in which the notebooks introduce them:
+
+==============  ==  ==========================================================
+chapter         00  what every notebook says at its start and keeps at its end
+data            00  CIFAR-10: find, download, verify, hold in memory
+drawings        00  ten drawn classes, for a machine with no data and no network
+figures         00  one style for every figure
+recipe          00  everything that decides how a training ends
+training        00  fit(): the training loop, its optimiser and its schedule
+model           01  AlexNet for 32×32 images, its normalisation inside
+batches         01  the training images, shuffled, shifted and mirrored
+muon            01  the optimiser of the hidden layers
+history         01  what happened in a training, epoch by epoch
+evaluation      01  evaluate(): what a network says about a set of images
+checkpoints     01  the two ways to save and load a network, and the one that ships
+runs            01  experiments: kept, loaded, compared
+benchmark       01  what each trick is worth, as measured
+onnx_export     03  PyTorch → ONNX, with the proof that the numbers agree
+calibration     05  what a probability is worth: temperature, threshold
+photos          06  real photos: opened, made 32×32, put to a Core ML file
+camera          06  what a camera does to a picture: blur, noise, light, distance
+intervals       06  how sure a measured accuracy is
+==============  ==  ==========================================================
+
+The machines, each behind one function:
+
+==============  ==  ==========================================================
+torch_files     02  read(): a file of torch.save, with nothing in it run
+netron_view     03  show(): a Netron graph inside a notebook, with no server
+onnx_coreml     04  convert(): ONNX → Core ML, with the proof that the numbers agree
+coreml          04  from_torch(): PyTorch → Core ML; names, compression, the model card
+coreml_runtime  04  load(): runs a saved Core ML model on any operating system
+ios_app         05  write_app(): the Xcode project around a converted model
+==============  ==  ==========================================================
+
+``plumbing/`` is what all of them stand on (paths, the mode, the device, interruptions), ``workshop/`` is for
+those who maintain the series (the benchmark, ``make run``, the README's tables), ``measured/`` and ``pretrained/``
+are data.
 """
 
 import os

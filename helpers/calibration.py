@@ -1,4 +1,4 @@
-"""What a probability is worth: a temperature that corrects it, a threshold for "not sure".
+"""Calibration: what a probability is worth. Temperature scaling corrects it, a threshold says "not sure".
 
 A network's "80 %" is a number it was trained to give, and nobody promised that
 80 % of such answers are right. Both tools below learn from images with known

@@ -1,7 +1,8 @@
-"""What a camera does to a picture, done to whole batches of pictures.
+"""Corruptions: what a camera does to a picture, done to whole batches of pictures.
 
-Notebook 06 introduces the faults, one by one and at several strengths, and the
-mixture of them that ``Recipe.camera()`` trains with. Every function takes and
+Notebook 06 introduces them, one by one and at several strengths, after the "common corruptions" of
+Hendrycks and Dietterich (2019, https://arxiv.org/abs/1903.12261), and the mixture of them with which
+``Recipe.camera()`` augments its data. Every function takes and
 gives N×3×H×W, float32, 0 to 1, on any device, and returns new pictures.
 
 Lengths are given in pixels of a picture 32 wide. On a picture of another size
@@ -37,18 +38,22 @@ def check(images, *strengths) -> None:
     """
     if not isinstance(images, torch.Tensor):
         raise ValueError(
-            f"The camera's faults take a torch.Tensor, not a {type(images).__name__}. Use torch.as_tensor(images)."
+            f"The camera's corruptions take a torch.Tensor, not a {type(images).__name__}. Use torch.as_tensor(images)."
         )
     if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.float32:
         raise ValueError(
-            f"The camera's faults take N×3×H×W, float32, 0 to 1, not {tuple(images.shape)} of {images.dtype}. "
+            f"The camera's corruptions take N×3×H×W, float32, 0 to 1, not {tuple(images.shape)} of {images.dtype}. "
             "For one picture use image[None], for pixels from 0 to 255 images.float() / 255, for other floats images.float()."
         )
     for strength in strengths:
         number = isinstance(strength, numbers.Real) and math.isfinite(strength)
         if not number and not isinstance(strength, torch.Tensor):
             raise ValueError(
-                f"A fault's strength is a number, not {strength!r}. helpers.camera.FAULTS has some."
+                f"A corruption's strength is a number, not {strength!r}. helpers.camera.CORRUPTIONS has some."
+            )
+        if not number and strength.numel() not in (1, len(images)):
+            raise ValueError(
+                f"These are {strength.numel()} strengths for {len(images)} images. Give one number, or one for each image."
             )
 
 
@@ -78,7 +83,7 @@ def blur(images, sigma):
     return F.conv2d(rows, kernels(down)[:, :, :, None], groups=padded.shape[1]).view_as(images)
 
 
-def shake(images, length):
+def motion_blur(images, length):
     """The hand moved: a mean along a line of ``length`` pixels of 32, from left to right."""
     check(images, length)
     length = abs(length) * images.shape[-1] / SIZE
@@ -120,8 +125,14 @@ def white_balance(images, stops):
 
 
 def jpeg(images, quality):
-    """Saved as JPEG, by Pillow, with a quality of 1 (worst) to 95."""
+    """Saved as JPEG, by Pillow, with a quality of 1 (worst) to 95.
+
+    Raises:
+        ValueError: another quality.
+    """
     check(images, quality)
+    if isinstance(quality, torch.Tensor) or not 1 <= quality <= 95:
+        raise ValueError(f"quality={quality!r}: a JPEG is saved with one number from 1 (worst) to 95.")
     pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     saved = []
     for picture in pixels:
@@ -177,28 +188,28 @@ def move(images, *, degrees=0.0, zoom=1.0, stretch=1.0, shift=(0.0, 0.0)):
     return torch.where(outside, blur(moved, SURROUNDINGS), moved) if outside.any() else moved
 
 
-def on_pixels(fault, images, strength) -> torch.Tensor:
-    """A fault done to pixels from 0 to 255, as the data sets hold them.
+def on_pixels(corruption, images, strength) -> torch.Tensor:
+    """A corruption done to pixels from 0 to 255, as the data sets hold them.
 
     Args:
-        fault: one of the functions above. images: N×3×H×W, uint8. strength: what the fault takes.
+        corruption: one of the functions above. images: N×3×H×W, uint8. strength: what it takes.
 
     Returns:
         N×3×H×W, uint8.
     """
-    faulty = [fault(part.float() / 255, strength) for part in images.split(500)]
-    return (torch.cat(faulty) * 255).round().to(torch.uint8)
+    corrupted = [corruption(part.float() / 255, strength) for part in images.split(500)]
+    return (torch.cat(corrupted) * 255).round().to(torch.uint8)
 
 
 @dataclass(frozen=True)
-class Fault:
-    """One fault of a camera: how to make it, and at which strengths it is shown.
+class Corruption:
+    """One corruption: how to make it, and at which strengths it is shown.
 
     Attributes:
         apply: takes images and a strength.
         strengths: from none to a lot; the first changes nothing that can be seen.
         unit: of the strengths, in words.
-        trained: whether ``imitate`` has it, so that a network trained with that has met it.
+        trained: whether ``augment`` has it, so that a network trained with that has met it.
     """
 
     apply: Callable
@@ -207,25 +218,25 @@ class Fault:
     trained: bool = True
 
 
-FAULTS = {
-    "blur": Fault(blur, (0, 0.5, 1, 1.5, 2), "radius in pixels of 32"),
-    "shake": Fault(shake, (0, 2, 4, 6, 8), "pixels of 32", trained=False),
-    "noise": Fault(noise, (0, 0.05, 0.1, 0.15, 0.2), "spread, of 1"),
-    "too dark": Fault(exposure, (0, -1, -2, -3, -4), "stops"),
-    "too bright": Fault(exposure, (0, 0.5, 1, 1.5, 2), "stops"),
-    "too warm": Fault(white_balance, (0, 0.5, 1, 1.5, 2), "stops"),
-    "JPEG": Fault(jpeg, (95, 50, 25, 10, 5), "quality", trained=False),
-    "rotation": Fault(rotation, (0, 10, 20, 30, 45), "degrees"),
-    "distance": Fault(distance, (1, 1.25, 1.5, 2, 2.5), "times as far"),
+CORRUPTIONS = {
+    "blur": Corruption(blur, (0, 0.5, 1, 1.5, 2), "radius in pixels of 32"),
+    "motion blur": Corruption(motion_blur, (0, 2, 4, 6, 8), "pixels of 32", trained=False),
+    "noise": Corruption(noise, (0, 0.05, 0.1, 0.15, 0.2), "spread, of 1"),
+    "too dark": Corruption(exposure, (0, -1, -2, -3, -4), "stops"),
+    "too bright": Corruption(exposure, (0, 0.5, 1, 1.5, 2), "stops"),
+    "too warm": Corruption(white_balance, (0, 0.5, 1, 1.5, 2), "stops"),
+    "JPEG": Corruption(jpeg, (95, 50, 25, 10, 5), "quality", trained=False),
+    "rotation": Corruption(rotation, (0, 10, 20, 30, 45), "degrees"),
+    "distance": Corruption(distance, (1, 1.25, 1.5, 2, 2.5), "times as far"),
 }
-"""The faults of notebook 06 by name."""
+"""The corruptions of notebook 06 by name."""
 
 
-def imitate(images, generator, *, untouched: float = 0.4):
-    """A training batch as cameras might have taken it: every image gets a mixture of its own.
+def augment(images, generator, *, untouched: float = 0.4):
+    """Data augmentation: a training batch as cameras might have taken it, every image with a mixture of its own.
 
-    Two kinds of fault are left out on purpose, ``shake`` and ``jpeg``: how a network copes with those
-    shows what it has learnt beyond the faults that it was shown.
+    Two corruptions are left out on purpose, ``motion_blur`` and ``jpeg``: how a network copes with those
+    shows what it has learnt beyond the ones that it was shown.
 
     Args:
         images: N×3×H×W, float, 0 to 1.
@@ -234,7 +245,13 @@ def imitate(images, generator, *, untouched: float = 0.4):
 
     Returns:
         N×3×H×W, float, 0 to 1.
+
+    Raises:
+        ValueError: ``untouched`` is no share; or as ``check``.
     """
+    check(images)
+    if not isinstance(untouched, numbers.Real) or not 0 <= untouched <= 1:
+        raise ValueError(f"untouched={untouched!r} is a share of the images: a number from 0 to 1.")
     n = len(images)
     touched = torch.rand(n, generator=generator) >= untouched
 

@@ -1,8 +1,8 @@
-"""What every notebook says first, and what it proved: the thread through the chapter."""
+"""What every notebook says first, and what it proved: the thread through the series."""
 
 import json
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from helpers.plumbing import paths
 from helpers.plumbing.mode import mode
@@ -40,20 +40,29 @@ def begin(notebook: str, *packages: str) -> None:
         packages: names as pip knows them, e.g. ``"torch", "onnx"``.
 
     Raises:
-        ValueError: there is no notebook of that name.
+        ValueError: there is no notebook, or no package, of that name.
     """
-    from helpers.training import describe_device
+    from helpers.plumbing.device import describe_device
 
     global _current
-    if notebook not in NOTEBOOKS:
+    if notebook not in tuple(NOTEBOOKS):
         raise ValueError(f"There is no notebook {notebook!r}. They are {', '.join(NOTEBOOKS)}.")
+    versions = [f"Python {platform.python_version()}"] + [f"{name} {_version(name)}" for name in packages]
     _current = notebook
     _recorded.clear()
     paths.remove_leftovers(paths.artifacts_dir(), below=True)
-    versions = [f"Python {platform.python_version()}"] + [f"{name} {version(name)}" for name in packages]
     print(f"mode      {mode()} ({MEANING[mode()]})")
     print(f"device    {describe_device()}")
     print(f"versions  {', '.join(versions)}")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except (PackageNotFoundError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"There is no package {package!r} here. Check its name; `make setup` installs what the notebooks need."
+        ) from error
 
 
 def in_words(seconds: float) -> str:
@@ -129,6 +138,8 @@ def results() -> dict[str, dict]:
 
 def _read(path) -> dict:
     """What a notebook recorded; nothing where it has not, or where the file is damaged: it is made again."""
+    if not path.is_file():  # to open a pipe is to wait for its writer
+        return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

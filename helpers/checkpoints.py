@@ -11,19 +11,25 @@ import contextlib
 import hashlib
 import json
 import pickle
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from helpers import torch_files
+from helpers.data import CIFAR10
 from helpers.drawings import make_drawings
+from helpers.evaluation import Evaluation
+from helpers.history import History
 from helpers.model import AlexNet, Normalise
 from helpers.plumbing import files, paths
 from helpers.plumbing.networks import check_network
+from helpers.recipe import Recipe
 from helpers.torch_files import Content, Unknown
 
 SHIPPED = paths.PRETRAINED / "alexnet.pth"
@@ -48,7 +54,7 @@ ALLOWED = [
 """The classes that a whole saved AlexNet is made of. ``load_model`` builds these and no other."""
 
 
-def save_weights(model: nn.Module, path) -> None:
+def save_weights(model: nn.Module, path: str | Path) -> None:
     """The first way: save the ``state_dict``, that is the tensors and their names.
 
     Raises:
@@ -59,7 +65,7 @@ def save_weights(model: nn.Module, path) -> None:
     _save(model.state_dict(), path, model)
 
 
-def save_model(model: nn.Module, path) -> None:
+def save_model(model: nn.Module, path: str | Path) -> None:
     """The second way: save the whole object, that is a pickle naming its classes.
 
     Raises:
@@ -81,7 +87,7 @@ def _save(thing, path, model: nn.Module) -> None:
         torch.save(thing, temporary)
 
 
-def load_weights(model: nn.Module, path) -> nn.Module:
+def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
     """Load a saved ``state_dict`` into ``model`` (in place) and return it in evaluation mode.
 
     Training scripts often save more than the weights: a dict that holds them beside the optimiser's state, or names
@@ -176,7 +182,7 @@ def _find(mine: dict, content: Content, path) -> tuple[str, dict]:
     tensors = {
         where: sum(isinstance(one, torch.Tensor) for one in inside[where].values()) for where in inside
     }
-    best = next(iter(fitting), None) or max(tensors, key=tensors.get, default="")
+    best = next(iter(fitting), None) or max(tensors, key=tensors.__getitem__, default="")
     if best in fitting or tensors.get(best):
         return best, inside[best]
     _refuse_model(content.value, path)
@@ -201,7 +207,9 @@ def _refuse_model(value, path) -> None:
 
 def _dicts(value) -> dict[str, dict]:
     """The dicts in a file that could be a state_dict, each once, by where they lie: ``""``, ``"['net']"``."""
-    found, seen, waiting = {}, set(), [("", value)]
+    found: dict[str, dict] = {}
+    seen: set[int] = set()
+    waiting = [("", value)]
     while waiting and len(seen) < 1000:
         where, value = waiting.pop(0)
         if not isinstance(value, dict) or id(value) in seen:
@@ -277,7 +285,7 @@ def _dtype(tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def read_state(path):
+def read_state(path: str | Path) -> Any:
     """What is in a file of ``torch.save``: numbers, texts, lists, dicts and tensors, on the CPU. Nothing of it is run.
 
     Raises:
@@ -291,7 +299,7 @@ def read_state(path):
     return content.value
 
 
-def load_model(path, allowed=()) -> nn.Module:
+def load_model(path: str | Path, allowed: Iterable | type | Callable = ()) -> nn.Module:
     """Load a whole saved model, building only classes that are on the allow-list.
 
     The file does not choose what they are built with: each object is made empty, without ``__init__``,
@@ -380,7 +388,7 @@ def _check_model(model: nn.Module, path) -> None:
         module, depth = waiting.pop()
         seen += 1
         held = vars(module) if isinstance(module, nn.Module) else {}
-        stores = [held.get(name) for name in ("_parameters", "_buffers", "_modules")]
+        stores: list[Any] = [held.get(name) for name in ("_parameters", "_buffers", "_modules")]
         if seen > 10_000 or depth > 100 or not all(isinstance(store, dict) for store in stores):
             raise torch_files.damaged(path)
         if any(_would_run(module, str(name), value) for name, value in held.items()):
@@ -423,13 +431,15 @@ def checksum(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def save_card(path, *, history, evaluation, data, share: float = 1.0) -> dict:
+def save_card(
+    path: str | Path, *, history: History, evaluation: Evaluation, data: CIFAR10, share: float = 1.0
+) -> dict:
     """Write the card of a checkpoint: ``alexnet.json`` beside ``alexnet.pth``.
 
     Args:
         path: the checkpoint; its weights have been saved there.
-        history: of the training (``helpers.training.History``).
-        evaluation: on the test images, in float32 (``helpers.training.Evaluation``).
+        history: of the training (``helpers.history.History``).
+        evaluation: on the test images, in float32 (``helpers.evaluation.Evaluation``).
         data: as ``load_cifar10()`` returns.
         share: of this training in the weights, where they are a mean (``helpers.workshop.camera_network``).
 
@@ -502,7 +512,7 @@ def on_drawings(model: nn.Module) -> dict:
     return {"accuracy": accuracy, "loss": round(nn.functional.cross_entropy(logits, labels).item(), 5)}
 
 
-def load_checkpoint(path=SHIPPED) -> tuple[AlexNet, dict]:
+def load_checkpoint(path: str | Path = SHIPPED) -> tuple[AlexNet, dict]:
     """A checkpoint and its card: the network is built as its recipe says, then loaded.
 
     The card has to belong to these weights: it holds their checksum. An older card without one is
@@ -520,12 +530,11 @@ def load_checkpoint(path=SHIPPED) -> tuple[AlexNet, dict]:
     card_path = path.with_suffix(".json")
     try:
         card = _read_card(card_path)
-        recipe = card["recipe"]
-        how = (len(card["classes"]), recipe["width"], recipe["batch_norm"], recipe.get("pool_first", True))
+        recipe, classes = Recipe.of(card["recipe"]), len(card["classes"])
         with torch.device("meta"):  # costs nothing, however wide the card says that it is
-            names = AlexNet(*how).state_dict()
+            names = recipe.model(classes).state_dict()
         tensors = _fitting(names, path, f"the AlexNet of {card_path.name}")
-        model = AlexNet(*how).eval()
+        model = recipe.model(classes).eval()
         _put(model, tensors)
         _check_pair(model, card, path)
     except ValueError as error:
@@ -541,13 +550,6 @@ def _again(path: Path) -> str:
 
 LARGEST_CARD = 10**6
 """Bytes. A card has about 2,000."""
-
-RECIPE = {
-    "name", "epochs", "batch_size", "learning_rate", "warmup", "momentum", "weight_decay", "label_smoothing",
-    "crop_padding", "flip", "sizes", "width", "batch_norm", "seed", "augment", "cutout", "muon", "bias_rate",
-    "pool_first", "schedule", "nesterov", "alternating", "bfloat16", "channels_last", "keep_memory",
-}  # fmt: skip
-"""The fields of ``helpers.training.Recipe``: a card with others was written by a later version, and its network may differ."""
 
 
 def _read_card(path: Path) -> dict:
@@ -586,13 +588,10 @@ def _problem(card) -> str:
     per_class = card.get("test_accuracy_per_class")
     if per_class is not None and list(per_class) != card["classes"]:
         return "its classes and the accuracy of each are not in the same order"
-    recipe = card["recipe"]
-    unknown = [name for name in recipe if name not in RECIPE]
-    if unknown:
-        return f"its recipe has {paths.printable(unknown[0], 80)}, which this version of the project does not know"
-    for name, (fits, wanted) in _RECIPE.items():
-        if not fits(recipe.get(name, True)):
-            return f"{name} of its recipe is {paths.printable(repr(recipe.get(name)), 40)}, not {wanted}"
+    try:
+        Recipe.of(card["recipe"])
+    except ValueError as error:
+        return paths.printable(error, 200).rstrip(".")
     return ""
 
 
@@ -636,15 +635,6 @@ _CARD = {
 }
 """What is used of a card: name → whether a value fits, and what it should be."""
 
-_RECIPE = {
-    "width": (
-        lambda value: type(value) in (int, float) and 0 < value <= 1000,
-        "a number above 0, 1,000 at most",
-    ),
-    "batch_norm": (lambda value: isinstance(value, bool), "true or false"),
-    "pool_first": (lambda value: isinstance(value, bool), "true or false"),
-}
-
 
 def _check_pair(model: nn.Module, card: dict, path: Path) -> None:
     """Refuse a card that was written for other weights.
@@ -673,7 +663,7 @@ def load_camera() -> tuple[AlexNet, dict]:
     return load_checkpoint(CAMERA)
 
 
-def load_trained(data) -> tuple[AlexNet, dict]:
+def load_trained(data: CIFAR10) -> tuple[AlexNet, dict]:
     """The network that the learner trained on this data, or else the one that ships.
 
     So every notebook can be opened first. It prints which of the two it took, and why the

@@ -9,6 +9,7 @@ A drawing is made in three steps: a background, the figure, then the camera
 (light and noise). The figures are drawn four times too large and averaged down,
 so that their edges are smooth. Pose, colours, background and light come from a
 random generator; the same generator state gives the same scene at every size.
+Long because each of the ten figures is drawn in full.
 """
 
 import functools
@@ -96,7 +97,13 @@ def make_drawings(
     Returns:
         train_images (train × 3 × 32 × 32, uint8, 0–255), train_labels (int64),
         test_images and test_labels, as CPU tensors.
+
+    Raises:
+        ValueError: a number of pictures, or the seed, is no whole number of 0 or more.
     """
+    for name, value in {"train": train, "test": test, "seed": seed}.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
+            raise ValueError(f"{name}={value!r} must be a whole number, 0 or more.")
     streams = np.random.SeedSequence(seed).spawn(2)
     return (*_draw_many(train, streams[0]), *_draw_many(test, streams[1]))
 

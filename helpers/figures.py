@@ -2,10 +2,12 @@
 
 Every function saves an alternative text with its figure, for readers who hear the
 notebook. Programs that know it (nbconvert's classic template, for one) pass it on;
-JupyterLab does not yet. The colours can be told apart in grey print.
+JupyterLab does not yet. The colours can be told apart in grey print. Long because each
+figure is drawn in one piece, and they share the style.
 """
 
 import itertools
+import numbers
 
 import matplotlib.pyplot as plt
 import torch
@@ -43,6 +45,28 @@ def _nothing(why: str) -> None:
     print(f"Nothing to draw: {why}.")
 
 
+def _whole(name: str, value, least: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name}={value!r} must be a whole number, at least {least}.")
+
+
+def _named(count: int, classes) -> None:
+    """Each of ``count`` classes has a name."""
+    if len(classes) != count or not count:
+        raise ValueError(
+            f"These are {len(classes)} class names for {count} classes. Give one name for each, in order, e.g. data.classes."
+        )
+
+
+def _known(labels, classes) -> None:
+    """Each label is the place of a class name."""
+    if labels.is_floating_point() or (len(labels) and not 0 <= labels.min() <= labels.max() < len(classes)):
+        raise ValueError(
+            f"The labels of {len(classes)} classes are whole numbers from 0 to {len(classes) - 1}, and here are others. "
+            "Give one name for each class, in order, e.g. data.classes."
+        )
+
+
 def _grid(count: int, columns: int, side: float):
     rows = -(-count // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(columns * side, rows * (side + 0.22)), squeeze=False)
@@ -59,7 +83,11 @@ def images(pictures, titles, *, columns: int = 10, alt: str) -> None:
         titles: N texts.
         columns: pictures per row.
         alt: what the reader should see.
+
+    Raises:
+        ValueError: ``columns`` is no whole number of 1 or more.
     """
+    _whole("columns", columns)
     if not len(pictures):
         return _nothing("there is no picture")
     with plt.rc_context(STYLE):
@@ -75,7 +103,12 @@ def one_of_each(pictures, labels, classes, *, rows: int = 4) -> None:
 
     Args:
         pictures: N×3×H×W, uint8. labels: N, int64. classes: their names.
+
+    Raises:
+        ValueError: a label without a name, or ``rows`` is no whole number of 1 or more.
     """
+    _known(labels, classes)
+    _whole("rows", rows)
     blank = torch.ones_like(pictures[:1]) * (255 if pictures.dtype == torch.uint8 else 1)
     shown = blank.repeat(rows * len(classes), 1, 1, 1)
     for column in range(len(classes)):
@@ -92,9 +125,14 @@ def class_counts(splits: dict, classes) -> None:
     Args:
         splits: name → labels (N, int64), e.g. ``{"train": …, "test": …}``.
         classes: the names of the classes.
+
+    Raises:
+        ValueError: a label without a name.
     """
     if not splits:
         return _nothing("there are no labels")
+    for labels in splits.values():
+        _known(labels, classes)
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7.6, 2.2))
         for place, (name, labels) in enumerate(splits.items()):
@@ -231,6 +269,14 @@ def overlay(histories: dict) -> None:
         )
 
 
+LOOPS = {
+    "a": ("beginner's loop", SOFT, "o"),
+    "b": ("with two workers", INK, "s"),
+    "c": ("ours", ACCENT, "D"),
+}
+"""The training loops of the benchmark: name, colour and mark of each."""
+
+
 def benchmark(results: dict, *, target: float, path=None) -> None:
     """What ``helpers.workshop.bench`` measured: three training loops against the clock, and what each trick is worth.
 
@@ -239,49 +285,17 @@ def benchmark(results: dict, *, target: float, path=None) -> None:
         target: the accuracy to which the loops are timed, 0 to 1.
         path: save it there (PNG) and show nothing.
     """
-    names = {
-        "a": ("beginner's loop", SOFT, "o"),
-        "b": ("with two workers", INK, "s"),
-        "c": ("ours", ACCENT, "D"),
-    }
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
         left.axhline(target, color="#888888", ls=":")
-        for key, (name, colour, mark) in names.items():
-            if results["loops"][key]:
-                rows = results["loops"][key]["rows"]
-                passed = torch.tensor([row["seconds"] for row in rows]).cumsum(0).tolist()
-                accuracy = [row["test_accuracy"] for row in rows]
-                left.plot(passed, accuracy, color=colour, marker=mark, ms=4, label=name)
-        left.set(title="test accuracy by time", xlabel="seconds")
-        left.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        if left.get_legend_handles_labels()[0]:
-            left.legend(frameon=False, loc="lower right")
-        for place, trick in enumerate(reversed(results["tricks"])):
-            loss = 100 * (trick["without"]["accuracy"] - trick["with"]["accuracy"])
-            points = "0.0" if abs(loss) < 0.05 else f"{loss:+.1f}".replace("-", "−")
-            slower = f", time ×{trick['times_as_long']:.2f}" if trick["times_as_long"] else ""
-            right.barh(place, loss, color=INK, height=0.6)
-            right.annotate(
-                f"{points}{slower}",
-                (max(loss, 0), place),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-            )
-        right.set_yticks(
-            range(len(results["tricks"])), [trick["name"] for trick in reversed(results["tricks"])]
-        )
-        # One trick may be worth more than all others; its bar is cut off so that theirs can be seen.
-        right.set(title="what is lost without it", xlabel="points of accuracy", xlim=(-6, 3))
-        right.grid(axis="y", visible=False)
+        _by_time(left, results["loops"])
+        _without_each(right, results["tricks"])
         if path:
             figure.savefig(path, dpi=120, metadata={"Software": None})
             plt.close(figure)
             return
         times = []
-        for key, (name, *_) in names.items():
+        for key, (name, *_) in LOOPS.items():
             loop = results["loops"][key] or {}
             if loop.get("time_to_80_s"):
                 times.append(f"{name} after {loop['time_to_80_s']:.0f} s")
@@ -295,13 +309,46 @@ def benchmark(results: dict, *, target: float, path=None) -> None:
         )
 
 
+def _by_time(axis, loops: dict) -> None:
+    """The test accuracy of each loop over the seconds that passed."""
+    for key, (name, colour, mark) in LOOPS.items():
+        if loops[key]:
+            rows = loops[key]["rows"]
+            passed = torch.tensor([row["seconds"] for row in rows]).cumsum(0).tolist()
+            accuracy = [row["test_accuracy"] for row in rows]
+            axis.plot(passed, accuracy, color=colour, marker=mark, ms=4, label=name)
+    axis.set(title="test accuracy by time", xlabel="seconds")
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(frameon=False, loc="lower right")
+
+
+def _without_each(axis, tricks: list) -> None:
+    """A bar for each trick: the points of accuracy that are lost without it."""
+    for place, trick in enumerate(reversed(tricks)):
+        loss = 100 * (trick["without"]["accuracy"] - trick["with"]["accuracy"])
+        points = "0.0" if abs(loss) < 0.05 else f"{loss:+.1f}".replace("-", "−")
+        slower = f", time ×{trick['times_as_long']:.2f}" if trick["times_as_long"] else ""
+        axis.barh(place, loss, color=INK, height=0.6)
+        beside = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
+        axis.annotate(f"{points}{slower}", (max(loss, 0), place), **beside)
+    axis.set_yticks(range(len(tricks)), [trick["name"] for trick in reversed(tricks)])
+    # One trick may be worth more than all others; its bar is cut off so that theirs can be seen.
+    axis.set(title="what is lost without it", xlabel="points of accuracy", xlim=(-6, 3))
+    axis.grid(axis="y", visible=False)
+
+
 def confusion(matrix, classes) -> None:
     """The confusion matrix in per cent of each row.
 
     Args:
         matrix: classes×classes counts; row = the right class, column = the answer.
         classes: their names.
+
+    Raises:
+        ValueError: more or fewer names than classes.
     """
+    _named(len(matrix), classes)
     share = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
     with plt.rc_context(STYLE | {"axes.grid": False}):
         figure, axis = plt.subplots(figsize=(5.2, 4.6))
@@ -335,7 +382,11 @@ def per_class(matrix, classes) -> None:
 
     Args:
         matrix: the confusion matrix, as in ``confusion``.
+
+    Raises:
+        ValueError: more or fewer names than classes.
     """
+    _named(len(matrix), classes)
     right = matrix.diag() / matrix.sum(1).clamp(min=1)
     order = right.argsort()
     with plt.rc_context(STYLE):
@@ -358,7 +409,16 @@ def mistakes(evaluation, pictures, classes, *, count: int = 20) -> None:
     Args:
         evaluation: of these pictures, in this order.
         pictures: N×3×H×W, uint8.
+
+    Raises:
+        ValueError: more or fewer names than classes, or pictures than answers; ``count`` is no whole number.
     """
+    _named(evaluation.probs.shape[1], classes)
+    _whole("count", count, least=0)
+    if len(pictures) != len(evaluation.labels):
+        raise ValueError(
+            f"These are {len(pictures)} pictures and {len(evaluation.labels)} answers. Give the pictures that were evaluated."
+        )
     sure = evaluation.probs.max(1).values.clone()
     sure[evaluation.predictions == evaluation.labels] = -1
     worst = sure.argsort(descending=True)[:count]
@@ -376,7 +436,7 @@ def mistakes(evaluation, pictures, classes, *, count: int = 20) -> None:
 
 
 def reliability(evaluation, *, bins: int = 10) -> float:
-    """How far the model's probabilities can be taken at their word; returns the calibration error.
+    """A reliability diagram: how far the model's probabilities can be taken at their word.
 
     For the answers given with about 70 % probability, 70 % should be right. The
     expected calibration error is the mean distance between the two, weighted by
@@ -385,7 +445,11 @@ def reliability(evaluation, *, bins: int = 10) -> float:
 
     Returns:
         The expected calibration error, 0 to 1.
+
+    Raises:
+        ValueError: ``bins`` is no whole number of 1 or more.
     """
+    _whole("bins", bins)
     if not len(evaluation.labels):
         _nothing("there is no answer")
         return float("nan")
@@ -446,11 +510,11 @@ def waterfall(steps, *, alt: str) -> None:
         show(figure, alt)
 
 
-def fault_curves(curves: dict, *, alt: str) -> None:
-    """Accuracy over the strength of a fault, one small plot for each fault, with 95 % intervals.
+def corruption_curves(curves: dict, *, alt: str) -> None:
+    """Accuracy over the strength of a corruption, one small plot for each, with 95 % intervals.
 
     Args:
-        curves: fault → ``{"strengths": …, "unit": …, name of a network: [Interval, …]}``. The first
+        curves: corruption → ``{"strengths": …, "unit": …, name of a network: [Interval, …]}``. The first
             network is drawn light, the second in colour.
         alt: what the reader should see.
     """
@@ -461,7 +525,7 @@ def fault_curves(curves: dict, *, alt: str) -> None:
         figure, axes = plt.subplots(rows, 3, figsize=(7.6, 1.75 * rows), sharey=True, squeeze=False)
         for axis in axes.flat[len(curves) :]:
             axis.axis("off")
-        for axis, (fault, curve) in zip(axes.flat, curves.items(), strict=False):
+        for axis, (corruption, curve) in zip(axes.flat, curves.items(), strict=False):
             networks = [name for name in curve if name not in ("strengths", "unit")]
             for name, colour, marker in zip(networks, ("#6d8498", ACCENT), "os", strict=False):
                 middle = [100 * measured.value for measured in curve[name]]
@@ -471,7 +535,7 @@ def fault_curves(curves: dict, *, alt: str) -> None:
             first, last = curve["strengths"][0], curve["strengths"][-1]
             if first > last:  # JPEG's quality and darkness fall as they get worse
                 axis.invert_xaxis()
-            axis.set_title(fault, fontsize=9)
+            axis.set_title(corruption, fontsize=9)
             axis.set_xlabel(curve["unit"], fontsize=7)
             axis.tick_params(labelsize=7)
             axis.set_ylim(0, 100)

@@ -1,4 +1,4 @@
-"""How sure a measured accuracy is: 95 % intervals, for a share and for a difference of two.
+"""How sure a measured accuracy is: 95 % confidence intervals, for a share and for a difference of two.
 
 Notebook 06 introduces them. An accuracy that was counted on a few hundred
 pictures would have come out differently on a few hundred others; the interval
@@ -50,7 +50,7 @@ def share(right: torch.Tensor) -> Interval:
     Raises:
         ValueError: there is no picture, or an answer is neither True nor False.
     """
-    right = torch.as_tensor(right)
+    right = _answers(right)
     if right.ndim != 1 or not len(right):
         raise ValueError("There is no answer to count. Give True or False for at least one picture.")
     if not ((right == 0) | (right == 1)).all():
@@ -64,6 +64,17 @@ def share(right: torch.Tensor) -> Interval:
     return Interval(p, max(0.0, middle - half), min(1.0, middle + half), n)
 
 
+def _answers(values) -> torch.Tensor:
+    try:
+        values = torch.as_tensor(values)
+        known = values.isfinite().all().item()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"Answers are a tensor or a list of True and False, not {values!r:.80}.") from error
+    if not known:
+        raise ValueError("An answer is right or wrong, True or False, and one of these is NaN or infinite.")
+    return values
+
+
 def gain(before: torch.Tensor, after: torch.Tensor) -> Interval:
     """How much larger the share of right answers is ``after`` than ``before``, on the same pictures.
 
@@ -75,9 +86,9 @@ def gain(before: torch.Tensor, after: torch.Tensor) -> Interval:
         before, after: one True or False per picture, in the same order; or pictures × conditions.
 
     Raises:
-        ValueError: they are not of the same pictures, or there are fewer than two.
+        ValueError: they are not of the same pictures, there are fewer than two, or one is no number.
     """
-    before, after = torch.as_tensor(before), torch.as_tensor(after)
+    before, after = _answers(before), _answers(after)
     if before.shape != after.shape or before.ndim == 0 or len(before) < 2 or not before.numel():
         raise ValueError(
             f"These are {tuple(before.shape)} and {tuple(after.shape)} answers. "

@@ -18,16 +18,21 @@ class Normalise(nn.Module):
     for one, has no numbers to copy and none to get wrong.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, mean=MEAN, std=STD):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         return (images - self.mean) / self.std
 
 
-def convolution(inputs: int, outputs: int, *pooling, batch_norm: bool, pool_first: bool = True):
+def convolution(
+    inputs: int, outputs: int, *pooling: nn.Module, batch_norm: bool, pool_first: bool = True
+) -> list[nn.Module]:
     """One 3×3 convolution and what follows it: (pooling,) (batch norm,) ReLU.
 
     Pooling comes first because batch norm and ReLU then touch a quarter of the
@@ -92,5 +97,5 @@ class AlexNet(nn.Module):
             nn.Linear(hidden, classes),
         )
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(self.normalise(images)))

@@ -25,7 +25,15 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
 
     Returns:
         rows×columns, of the same dtype. A matrix of zeros stays one.
+
+    Raises:
+        ValueError: it is no matrix of floats.
     """
+    if not torch.is_tensor(matrix) or matrix.ndim != 2 or not matrix.is_floating_point():
+        found = f"{tuple(matrix.shape)} of {matrix.dtype}" if torch.is_tensor(matrix) else f"{matrix!r:.80}"
+        raise ValueError(
+            f"orthogonal takes a float tensor, rows × columns, not {found}. Use weight.flatten(1)."
+        )
     a, b, c = NEWTON_SCHULZ
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = wide / wide.norm().clamp(min=1e-7)
@@ -51,7 +59,8 @@ class Muon(torch.optim.SGD):
             the weights shrink by ``lr * weight_decay`` in each step, whatever the gradient is.
 
     Raises:
-        ValueError: ``maximize`` or ``dampening`` in an orthogonal group, which has neither.
+        ValueError: ``maximize`` or ``dampening`` in an orthogonal group, which has neither; or weights of
+            fewer than two dimensions.
     """
 
     def __init__(self, groups, **defaults):
@@ -60,6 +69,10 @@ class Muon(torch.optim.SGD):
             group.setdefault("orthogonal", False)
             if group["orthogonal"] and (group["maximize"] or group["dampening"]):
                 raise ValueError("An orthogonal group has no maximize and no dampening. Leave them out.")
+            if group["orthogonal"] and any(weight.ndim < 2 for weight in group["params"]):
+                raise ValueError(
+                    "An orthogonal group is for weights with rows and columns. Put biases and scales into another group."
+                )
 
     @torch.no_grad()
     def step(self, closure=None):

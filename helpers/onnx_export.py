@@ -12,11 +12,11 @@ import onnx
 import torch
 from torch import nn
 
+from helpers.evaluation import Evaluation, check_split
 from helpers.plumbing import exportable, onnx_files, paths
 from helpers.plumbing.labels import in_order
 from helpers.plumbing.networks import check_logits, device_of
 from helpers.plumbing.quiet import quiet
-from helpers.training import Evaluation, check_split
 
 INPUT, OUTPUT = "image", "classLabelProbs"
 """The names in the file. Core ML and the Swift code use the same two."""
@@ -159,7 +159,7 @@ def run_onnx(path, images, labels, batch_size: int = 1000) -> Evaluation:
         batch_size: images per call, if the file takes any number.
 
     Returns:
-        The same ``Evaluation`` that ``helpers.training.evaluate`` gives, without a loss.
+        The same ``Evaluation`` that ``helpers.evaluation.evaluate`` gives, without a loss.
 
     Raises:
         FileNotFoundError: there is no such file, or the one beside it that holds its weights is missing.

@@ -19,9 +19,9 @@ from PIL import Image, ImageCms, ImageOps
 from helpers import figures
 from helpers.coreml_runtime import load
 from helpers.data import CLASSES
+from helpers.evaluation import Evaluation
 from helpers.intervals import Interval, share
 from helpers.plumbing import paths
-from helpers.training import Evaluation
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 """What a photo's name may end in, in small or capital letters. Other files are left alone."""
@@ -307,10 +307,10 @@ def load_photos(folder, crop="centre crop", resize="antialiased", size: int = 32
 # -- answers -----------------------------------------------------------------------------------------
 
 
-def views(images) -> list[torch.Tensor]:
-    """Several looks at each picture: whole and as four overlapping crops, each with its mirror image.
+def tta_views(images) -> list[torch.Tensor]:
+    """Ten views for test-time augmentation: whole and as four overlapping crops, each with its mirror image.
 
-    An object that is small in one look may be large in another. The mean of the answers is steadier than
+    An object that is small in one view may be large in another. The mean of the answers is steadier than
     one answer (Krizhevsky, Sutskever and Hinton, 2012, section 4.1, did so with ten).
 
     Args:
@@ -322,13 +322,13 @@ def views(images) -> list[torch.Tensor]:
     side = images.shape[-1]
     window = round(side * VIEW_SHARE)
     ends = (slice(0, window), slice(side - window, side))
-    looks = [images] + [images[..., rows, columns] for rows in ends for columns in ends]
-    looks = [to_32(look) for look in looks]
-    return looks + [look.flip(-1) for look in looks]
+    seen = [images] + [images[..., rows, columns] for rows in ends for columns in ends]
+    seen = [to_32(view) for view in seen]
+    return seen + [view.flip(-1) for view in seen]
 
 
 VIEW_SHARE = 0.875
-"""The side of a crop in ``views``, as a share of the picture's."""
+"""The side of a crop in ``tta_views``, as a share of the picture's."""
 
 
 def to_32(images) -> torch.Tensor:
@@ -339,14 +339,14 @@ def to_32(images) -> torch.Tensor:
     return small.round().clamp(0, 255).to(torch.uint8)
 
 
-def ask(model, images, labels, *, several_views: bool = False) -> Evaluation:
+def ask(model, images, labels, *, tta: bool = False) -> Evaluation:
     """What a Core ML file answers to pictures.
 
     Args:
         model: a file or package, or a loaded ``CoreMLModel``, with the ten classes as its labels.
         images: N×3×S×S, uint8, 0 to 255.
         labels: N, int64.
-        several_views: take the mean of the answers to ``views(images)``.
+        tta: test-time augmentation, the mean of the answers to ``tta_views(images)``.
 
     Raises:
         FileNotFoundError, ValueError: there is no such file, or it has other classes.
@@ -357,8 +357,8 @@ def ask(model, images, labels, *, several_views: bool = False) -> Evaluation:
             f"The model knows {', '.join(map(str, model.labels))}; the photos are of {', '.join(CLASSES)}. "
             "Convert a network for CIFAR-10 with these names in this order."
         )
-    looks = views(images) if several_views else [to_32(images)]
-    return Evaluation(torch.stack([model.probs(look) for look in looks]).mean(0), labels)
+    seen = tta_views(images) if tta else [to_32(images)]
+    return Evaluation(torch.stack([model.probs(view) for view in seen]).mean(0), labels)
 
 
 @dataclass(repr=False)
@@ -367,7 +367,7 @@ class Result:
 
     Attributes:
         photos: the photos that were judged.
-        evaluation: probabilities and labels, as ``helpers.training.evaluate`` gives them.
+        evaluation: probabilities and labels, as ``helpers.evaluation.evaluate`` gives them.
     """
 
     photos: Photos
@@ -401,7 +401,7 @@ class Result:
         figures.images(pictures, titles, alt=alt)
 
 
-def evaluate(folder, model=None, *, crop="centre crop", resize="antialiased", several_views=False) -> Result:
+def evaluate_folder(folder, model=None, *, crop="centre crop", resize="antialiased", tta=False) -> Result:
     """Put all photos of a folder to a Core ML file.
 
     Args:
@@ -409,18 +409,18 @@ def evaluate(folder, model=None, *, crop="centre crop", resize="antialiased", se
         model: a Core ML file or package, or a loaded one; without it the camera network that ships with
             the project is converted.
         crop, resize: as for ``shrink``.
-        several_views: as for ``ask``.
+        tta: as for ``ask``.
 
     Raises:
         FileNotFoundError, ValueError: as ``find``, ``open_photo`` and ``shrink`` say.
 
     Example:
-        >>> result = evaluate("photos")  # doctest: +SKIP
+        >>> result = evaluate_folder("photos")  # doctest: +SKIP
         >>> result.show_mistakes()  # doctest: +SKIP
     """
-    photos = load_photos(folder, crop, resize, size=128 if several_views else 32)
+    photos = load_photos(folder, crop, resize, size=128 if tta else 32)
     model = model or to_coreml()
-    return Result(photos, ask(model, photos.images, photos.labels, several_views=several_views))
+    return Result(photos, ask(model, photos.images, photos.labels, tta=tta))
 
 
 def measured(section: str) -> dict[str, tuple[Interval, Interval]]:

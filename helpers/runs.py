@@ -10,20 +10,27 @@ how a run ends: the recipe, the data, and the code that trains.
 import ast
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from helpers import camera, model, muon, training
 from helpers.checkpoints import read_state
+from helpers.data import CIFAR10
+from helpers.history import LARGEST_HISTORY, NOT_A_HISTORY, History
 from helpers.plumbing import paths
+from helpers.plumbing.device import pick_device
 from helpers.plumbing.files import check_file
 from helpers.plumbing.interrupts import torch_modes
-from helpers.training import LARGEST_HISTORY, NOT_A_HISTORY, History, Recipe, fit, pick_device
+from helpers.recipe import Recipe
+from helpers.training import fit
 
-CODE = [Path(module.__file__) for module in (camera, model, muon, training)]
+CODE = [
+    paths.ROOT / f"helpers/{name}.py"
+    for name in ("batches", "camera", "evaluation", "model", "muon", "recipe", "training")
+]
 """The files that decide how a run ends. A run made by other code is another run."""
 
 
@@ -32,7 +39,7 @@ class Run:
     """One training run.
 
     Attributes:
-        history: see ``helpers.training.History``.
+        history: see ``helpers.history.History``.
         model: the network in evaluation mode, on the CPU.
         folder: where it lies.
     """
@@ -42,7 +49,7 @@ class Run:
     folder: Path = field(repr=False)
 
 
-def code_checksum(files=None) -> str:
+def code_checksum(files: Iterable[str | Path] | None = None) -> str:
     """A text that changes with the code of these files, but not with their comments, docstrings and layout."""
     digest = hashlib.blake2b(digest_size=8)
     for file in files or CODE:
@@ -50,7 +57,7 @@ def code_checksum(files=None) -> str:
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
             if isinstance(body, list):
-                node.body = [line for line in body if not _is_text(line)]
+                vars(node)["body"] = [line for line in body if not _is_text(line)]
         digest.update(ast.dump(tree).encode())
     return digest.hexdigest()
 
@@ -71,7 +78,13 @@ def default_folder() -> Path:
 
 
 def train(
-    recipe: Recipe, data, *, again: bool = False, folder=None, device=None, progress: bool = True
+    recipe: Recipe,
+    data: CIFAR10,
+    *,
+    again: bool = False,
+    folder: str | Path | None = None,
+    device: str | torch.device | None = None,
+    progress: bool = True,
 ) -> Run:
     """Train this recipe on this data, unless that has been done: then load it.
 
@@ -168,7 +181,7 @@ def _load(path: Path, recipe: Recipe, network) -> History | None:
         return None
 
 
-def read(folder) -> Run:
+def read(folder: str | Path) -> Run:
     """The finished run in this folder.
 
     Raises:
@@ -192,7 +205,7 @@ def read(folder) -> Run:
     return Run(history, network.eval(), Path(folder))
 
 
-def histories(folder=None) -> dict[str, History]:
+def histories(folder: str | Path | None = None) -> dict[str, History]:
     """The kept runs, oldest first: what is special about each → its history.
 
     "Special" is what differs from the oldest run; that one goes by its recipe's name.
@@ -209,8 +222,7 @@ def histories(folder=None) -> dict[str, History]:
                 f"{paths.shorten(path)} is damaged ({type(error).__name__}: {error}) and left out. Delete its folder, "
                 "or train the run again."
             )
-    found = [history for _, _, history in sorted(found, key=lambda one: one[:2])]
-    return named(found)
+    return named([history for _, _, history in sorted(found, key=lambda one: one[:2])])
 
 
 def named(found: list[History]) -> dict[str, History]:

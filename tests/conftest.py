@@ -15,7 +15,7 @@ for name in ("no_proxy", "NO_PROXY"):
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-COMPUTING = "training processes muon interrupts runs model camera calibration onnx_export coreml coreml_operators bench"
+COMPUTING = "recipe batches history evaluation training processes muon interrupts runs model camera calibration onnx_export coreml coreml_operators bench"
 """The test files that compare sums of PyTorch's, which another processor may add in another order."""
 
 

@@ -6,11 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from helpers import checkpoints, figures
+from helpers import benchmark, checkpoints, figures, training
+from helpers.batches import Batches
 from helpers.data import CIFAR10
+from helpers.evaluation import evaluate
 from helpers.plumbing import paths
-from helpers.training import Recipe, evaluate, pick_device, pick_precision
+from helpers.plumbing.device import pick_device, pick_precision
+from helpers.recipe import Recipe
 from helpers.workshop import bench, readme
+from helpers.workshop.limits import step_flops
+from helpers.workshop.tricks import TRICKS, without
 
 
 def tiny(recipe):
@@ -64,12 +69,12 @@ def test_all_of_it_and_then_only_what_is_missing(small, measured, scratch_artifa
     assert len(results["loops"]["a"]["rows"]) == 2
     assert results["loops"]["c"]["peak_memory"] > 1e8
     names = [row["name"] for row in results["tricks"]]
-    assert names == [t.name for t in bench.TRICKS if f"without-{t.name.replace(' ', '-')}-0" in every]
+    assert names == [t.name for t in TRICKS if f"without-{t.name.replace(' ', '-')}-0" in every]
     lines = (scratch_artifacts / "bench.jsonl").read_text().splitlines()
     assert [json.loads(line)["group"] for line in lines].count("quick") == 1
     assert len(lines) == len(every)
     assert (scratch_artifacts / "bench.png").read_bytes().startswith(b"\x89PNG")
-    assert len(bench.tables(results)) == 3
+    assert len(benchmark.tables(results)) == 3
 
     (bench.folder() / "quick-0.json").write_text('{"half": ')
     (bench.folder() / "full-0.json").unlink()
@@ -90,7 +95,7 @@ def test_a_part_leaves_the_rest_unmeasured(small, measured, scratch_artifacts):
     assert results["full_accuracy"] is None
     assert results["loops"]["a"] is None
     assert results["tricks"] == []
-    assert len(bench.tables(results)) == 2
+    assert len(benchmark.tables(results)) == 2
 
 
 @pytest.mark.parametrize("arguments", [["--keep"], ["--ship"], ["--only", "nothing"]])
@@ -152,7 +157,7 @@ def test_medians_ratios_and_times_are_counted_right(small):
     (trick,) = found["tricks"]
     assert (trick["with"]["accuracy"], trick["without"]["accuracy"]) == (0.83, 0.2)  # the same seed
     assert trick["times_as_long"] == 0.8
-    said = bench.in_words(found)
+    said = benchmark.in_words(found)
     assert (
         "takes 3.00 times as long as the mean of ours, and the way to 80%, counted in such epochs, 4.5 times."
         in said
@@ -160,7 +165,7 @@ def test_medians_ratios_and_times_are_counted_right(small):
     assert "20 GFLOP in 200 ms on average, at 50% of" in said
     assert "takes 14 s with a DataLoader and 0.6 s from memory" in said
     assert said.endswith("Not benchmarked yet: a beginner's loop, two workers.")
-    loops, recipes, tricks = bench.tables(found)
+    loops, recipes, tricks = benchmark.tables(found)
     assert loops[1][0][1:5] == ["30.0 s", "×3.00 (2.50 to 3.00)", "90 s", "2 of 3"]
     assert recipes[1][0] == ["`quick`", "82.00%", "81.00% to 83.00%", "20 s", "3"]
     assert tricks[1][0][:4] == ["batch norm", "83.0%", "20.0%", "×0.80 (0.80 to 0.80)"]
@@ -172,8 +177,8 @@ def test_who_gave_up_gives_a_lower_bound_and_no_time(small):
     assert found["loops"]["a"]["time_to_80_s"] is None
     assert found["ratio_to_80"] == 3 * 4 / 2
     assert found["ratio_to_80_is_a_lower_bound"]
-    assert "at least 6.0 times" in bench.in_words(found)
-    ((_, (row, _)), *_) = bench.tables(found)
+    assert "at least 6.0 times" in benchmark.in_words(found)
+    ((_, (row, _)), *_) = benchmark.tables(found)
     assert row[3:5] == ["not in 80 s, 4 epochs", "1 of 3"]
 
 
@@ -199,20 +204,55 @@ def test_a_step_has_as_many_flops_as_its_layers():
     recipe = Recipe(batch_size=4)
     forwards = 2 * (864 * 32**2 + 18_432 * 16**2 + (73_728 + 147_456 + 147_456) * 8**2 + 2048 * 256 + 2560)
     first = 2 * 864 * 32**2  # nobody needs the gradient of the pixels
-    assert bench.step_flops(recipe) == 4 * (3 * forwards - first)
-    small = bench.step_flops(replace(recipe, sizes=(16,)))
-    assert 0.25 < small / bench.step_flops(recipe) < 0.3  # a quarter, but for the linear layers
-    assert bench.step_flops(replace(recipe, sizes=(16, 16, 32))) == pytest.approx(
-        (2 * small + bench.step_flops(recipe)) / 3
+    assert step_flops(recipe) == 4 * (3 * forwards - first)
+    small = step_flops(replace(recipe, sizes=(16,)))
+    assert 0.25 < small / step_flops(recipe) < 0.3  # a quarter, but for the linear layers
+    assert step_flops(replace(recipe, sizes=(16, 16, 32))) == pytest.approx(
+        (2 * small + step_flops(recipe)) / 3
     )
 
 
 def test_every_trick_takes_something_away():
     recipe = Recipe.quick()
-    for job in bench.jobs(1):
-        if job.group.startswith("without"):
-            assert job.recipe != recipe
-    assert all(trick.why.endswith(".") and trick.source for trick in bench.TRICKS)
+    for trick in TRICKS:
+        changed, block = without(trick, recipe)
+        where, name, other = trick.instead or (trick, "name", None)
+        usual = getattr(where, name)
+        with block:
+            assert changed != recipe or getattr(where, name) is other is not usual
+        assert getattr(where, name) is usual
+    assert {name for turn in bench.TURNS for name in turn} == set(bench.COMPARED)
+
+
+def train_without(name, drawings):
+    """Train a little without a trick, and return the history."""
+    (trick,) = [one for one in TRICKS if one.name == name]
+    recipe, block = without(trick, tiny(Recipe.quick()))
+    with block:
+        return training.fit(recipe.model(), drawings, recipe, progress=False, device="cpu")
+
+
+def test_the_trainer_is_without_what_is_no_field_of_the_recipe(small):
+    constant = train_without("one-cycle rate", small)
+    assert constant.rows[-1]["learning_rate"] == constant.recipe.learning_rate
+    plain = train_without("Nesterov", small).state["optimizer"]["param_groups"]
+    assert not any(group["nesterov"] for group in plain)
+    usual = train_without("shifts", small).state["optimizer"]["param_groups"]
+    assert all(group["nesterov"] for group in usual)
+
+
+def test_without_taking_turns_a_coin_decides_every_flip(small):
+    (trick,) = [one for one in TRICKS if one.name == "taking turns"]
+    batches = Batches(small.train_images, small.train_labels, tiny(Recipe.quick()), torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(batches.mirrored(0, generator), ~batches.mirrored(1, generator))
+    with without(trick, Recipe.quick())[1]:
+        same = batches.mirrored(0, generator) == batches.mirrored(1, generator)
+    assert 0 < same.sum() < len(same)
+
+
+def test_every_trick_says_why():
+    assert all(trick.why.endswith(".") and trick.source for trick in TRICKS)
 
 
 def test_the_median_seed_is_shipped_with_its_card(small, tmp_path):
@@ -237,7 +277,7 @@ def test_what_ships_is_the_median_seed_of_the_full_recipe():
     accuracy = {job["seed"]: job["rows"][-1]["test_accuracy"] for job in full}
     assert len(accuracy) == 5
     card = checkpoints.load_checkpoint()[1]
-    assert Recipe(**card["recipe"]) == Recipe.full()
+    assert Recipe.of(card["recipe"]) == Recipe.full()
     assert accuracy[card["recipe"]["seed"]] == sorted(accuracy.values())[2]
     # Another machine rounds differently, and a whole training makes more of that than the last digit.
     assert card["test_accuracy"] == pytest.approx(sorted(accuracy.values())[2], abs=0.005)
@@ -246,8 +286,8 @@ def test_what_ships_is_the_median_seed_of_the_full_recipe():
 def test_shipped_results_are_shown_and_missing_ones_are_no_claim(
     small, measured, monkeypatch, tmp_path, capsys
 ):
-    monkeypatch.setattr(bench, "SHIPPED", tmp_path / "bench.json")
-    bench.show()
+    monkeypatch.setattr(paths, "MEASURED", tmp_path)
+    benchmark.show()
     assert readme.the_bench() == ""
     assert "Not measured yet" in capsys.readouterr().out
     bench.main(["--only", "quick", "--seeds", "1"], small, tiny)
@@ -262,10 +302,10 @@ def test_shipped_results_are_shown_and_missing_ones_are_no_claim(
     capsys.readouterr()
     shown = []
     monkeypatch.setattr(figures, "show", lambda figure, alt: shown.append(alt))
-    bench.show()
+    benchmark.show()
     said = capsys.readouterr().out
     assert "\nquick " in said and "`" not in said
-    assert max(map(len, said.splitlines())) <= bench.WIDTH
+    assert max(map(len, said.splitlines())) <= benchmark.WIDTH
     assert "seeds that got there" in said and "memory at most" not in said
     assert "| `quick` |" in readme.the_bench()
     assert paths.shorten(tmp_path) not in said

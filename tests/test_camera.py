@@ -1,4 +1,4 @@
-"""Each fault of a camera does what its name says, and no more."""
+"""Each corruption does what its name says, and no more."""
 
 from dataclasses import replace
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from helpers import camera
-from helpers.training import Batches, Recipe
+from helpers.batches import Batches
+from helpers.recipe import Recipe
 
 
 @pytest.fixture
@@ -25,14 +26,14 @@ def disc_share(images):
     return (images > 0.5).float().mean().item()
 
 
-@pytest.mark.parametrize("name", camera.FAULTS)
-def test_a_fault_keeps_shape_and_range_and_grows_with_its_strength(name, images):
-    fault = camera.FAULTS[name]
+@pytest.mark.parametrize("name", camera.CORRUPTIONS)
+def test_a_corruption_keeps_shape_and_range_and_grows_with_its_strength(name, images):
+    corruption = camera.CORRUPTIONS[name]
     pictures = smooth()
     changes = []
-    for strength in fault.strengths:
+    for strength in corruption.strengths:
         for given in (images, pictures):
-            result = fault.apply(given, strength)
+            result = corruption.apply(given, strength)
             assert result.shape == given.shape
             assert result.min() >= 0 and result.max() <= 1
         changes.append((result - pictures).abs().mean().item())
@@ -44,14 +45,14 @@ def test_a_fault_keeps_shape_and_range_and_grows_with_its_strength(name, images)
 
 
 def test_the_same_strength_looks_the_same_on_a_larger_picture(images):
-    """Four times the pixels, then made small: what is left of the fault is the same."""
-    for name in ("blur", "shake", "distance", "rotation", "noise"):
+    """Four times the pixels, then made small: what is left of the corruption is the same."""
+    for name in ("blur", "motion blur", "distance", "rotation", "noise"):
         # Fine detail shows whether it was smoothed as much; a disc, whether it was moved as far.
-        small = images if name in ("blur", "shake", "noise") else smooth(size=32)
+        small = images if name in ("blur", "motion blur", "noise") else smooth(size=32)
         large = torch.nn.functional.interpolate(small, scale_factor=4)
-        fault = camera.FAULTS[name]
-        after = torch.nn.functional.avg_pool2d(fault.apply(large, fault.strengths[2]), 4)
-        assert (after - fault.apply(small, fault.strengths[2])).abs().mean() < 0.03, name
+        corruption = camera.CORRUPTIONS[name]
+        after = torch.nn.functional.avg_pool2d(corruption.apply(large, corruption.strengths[2]), 4)
+        assert (after - corruption.apply(small, corruption.strengths[2])).abs().mean() < 0.03, name
 
 
 def test_every_image_can_have_a_blur_of_its_own(images):
@@ -92,11 +93,11 @@ def test_light_is_measured_in_stops():
     assert warm[0] > warm[1] > warm[2] and warm[1] == 0.25
 
 
-def test_imitate_is_decided_by_its_generator_and_leaves_some_alone(images):
+def test_augment_is_decided_by_its_generator_and_leaves_some_alone(images):
     images = images.repeat(50, 1, 1, 1)
 
     def once(seed):
-        return camera.imitate(images, torch.Generator().manual_seed(seed))
+        return camera.augment(images, torch.Generator().manual_seed(seed))
 
     first = once(1)
     assert torch.equal(first, once(1)) and not torch.equal(first, once(2))
@@ -122,7 +123,7 @@ def test_wrong_input_is_named(images, drawings):
     with pytest.raises(ValueError, match="For one picture"):
         camera.distance(images[0], 2)
     with pytest.raises(ValueError, match="for other floats"):
-        camera.shake(images.double(), 2)
+        camera.motion_blur(images.double(), 2)
     with pytest.raises(ValueError, match="not a ndarray"):
         camera.rotation(images.numpy(), 2)
     with pytest.raises(ValueError, match="augment='lens'"):
@@ -130,35 +131,58 @@ def test_wrong_input_is_named(images, drawings):
 
 
 @pytest.mark.parametrize("size", [(16, 128), (128, 16), (1, 40), (40, 1), (1, 1), (2, 2), (33, 7)])
-@pytest.mark.parametrize("name", camera.FAULTS)
-def test_a_picture_of_any_shape_can_have_the_fault(name, size):
-    fault, wide = camera.FAULTS[name], torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
-    for strength in fault.strengths:
-        result = fault.apply(wide, strength)
+@pytest.mark.parametrize("name", camera.CORRUPTIONS)
+def test_a_picture_of_any_shape_can_be_corrupted(name, size):
+    corruption, wide = (
+        camera.CORRUPTIONS[name],
+        torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)),
+    )
+    for strength in corruption.strengths:
+        result = corruption.apply(wide, strength)
         assert result.shape == wide.shape
         assert result.isfinite().all() and result.min() >= 0 and result.max() <= 1
-    assert fault.apply(wide[:0], fault.strengths[2]).shape == (0, 3, *size)
+    assert corruption.apply(wide[:0], corruption.strengths[2]).shape == (0, 3, *size)
 
 
 @pytest.mark.parametrize("strength", ["1", None, float("nan"), float("inf")])
-@pytest.mark.parametrize("name", camera.FAULTS)
+@pytest.mark.parametrize("name", camera.CORRUPTIONS)
 def test_a_strength_that_is_no_number_is_named(images, name, strength):
     with pytest.raises(ValueError, match=f"strength is a number, not {strength!r}"):
-        camera.FAULTS[name].apply(images, strength)
+        camera.CORRUPTIONS[name].apply(images, strength)
 
 
 def test_a_hand_that_moved_to_the_left_moved_as_far(images):
-    assert torch.equal(camera.shake(images, -4), camera.shake(images, 4))
+    assert torch.equal(camera.motion_blur(images, -4), camera.motion_blur(images, 4))
 
 
 def test_a_wide_picture_is_blurred_and_turned_as_a_square_one_is():
     """A dot in the middle of a square of 96 and of the strip of 24×96 that is cut out of it; seen where neither invents."""
     square = torch.zeros(1, 3, 96, 96)
     square[..., 47:49, 50:52] = 1
-    for fault in (lambda images: camera.blur(images, 1.0), lambda images: camera.rotation(images, 30)):
-        wide = fault(square[..., 36:60, :])
+    for corruption in (lambda images: camera.blur(images, 1.0), lambda images: camera.rotation(images, 30)):
+        wide = corruption(square[..., 36:60, :])
         middle = slice(38, 58)
         torch.testing.assert_close(
-            wide[..., 6:18, middle], fault(square)[..., 42:54, middle], atol=1e-4, rtol=0
+            wide[..., 6:18, middle], corruption(square)[..., 42:54, middle], atol=1e-4, rtol=0
         )
         assert wide[..., 6:18, middle].max() > 0.05
+
+
+@pytest.mark.parametrize("quality", [0, -5, 96, torch.tensor([50.0])])
+def test_a_quality_that_jpeg_does_not_have_is_named(images, quality):
+    with pytest.raises(ValueError, match=r"one number from 1 \(worst\) to 95"):
+        camera.jpeg(images, quality)
+
+
+@pytest.mark.parametrize("untouched", [2, -0.1, float("nan"), "x"])
+def test_a_share_of_untouched_images_is_a_share(images, untouched):
+    with pytest.raises(ValueError, match=f"untouched={untouched!r} is a share"):
+        camera.augment(images, torch.Generator(), untouched=untouched)
+
+
+@pytest.mark.parametrize("fault", [camera.blur, camera.exposure, camera.white_balance, camera.rotation])
+def test_strengths_for_another_number_of_images_are_named(images, fault):
+    with pytest.raises(
+        ValueError, match=r"4 strengths for 6 images\. Give one number, or one for each image"
+    ):
+        fault(images, torch.ones(4))

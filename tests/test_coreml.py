@@ -10,9 +10,9 @@ from PIL import Image
 from torch.nn import functional
 
 from helpers import coreml, coreml_runtime
+from helpers.evaluation import evaluate
 from helpers.model import AlexNet
 from helpers.plumbing.quiet import quiet
-from helpers.training import evaluate
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 TEXTS = {"description": "tells things apart", "author": "a class", "licence": "MIT", "version": "1.2"}

@@ -1194,6 +1194,43 @@ def test_a_valid_layer_that_is_not_covered_is_not_called_damaged(tmp_path, case)
     assert "Error" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("edges", "remains"),
+    [
+        ((5, 4, 0, 0), "0 and 8"),
+        ((0, 0, 0, 8), "9 and 0"),
+        ((99, 0, 0, 0), "-90 and 8"),
+        ((0, 0, 5, 4), "9 and -1"),
+        ((-1, 0, 0, 0), "10 and 8"),
+    ],
+)
+def test_a_crop_beyond_the_picture_is_refused_in_both_formats(tmp_path, edges, remains):
+    """9 rows and 8 columns. What is cut off beyond the picture's end would leave an empty tensor."""
+    top, bottom, left, right = edges
+    says = (
+        rf"'crop' called '\w+' cannot be computed: of 9 rows and 8 columns it would leave {remains}\. Convert"
+    )
+    if min(edges) >= 0:  # the older format has no numbers below 0
+        with pytest.raises(ValueError, match=says):
+            network(
+                tmp_path / "a.mlmodel",
+                lambda b: b.add_crop("f", left, right, top, bottom, [0, 0], ["x"], "y"),
+            )
+
+    def forge(specification, block):
+        crop = next(operation for operation in block.operations if operation.type == "crop")
+        for name, amounts in (("crop_height", edges[:2]), ("crop_width", edges[2:])):
+            where = crop.inputs[name].arguments[0].name
+            constant = next(o for o in block.operations if o.outputs and o.outputs[0].name == where)
+            constant.attributes["val"].immediateValue.tensor.ints.values[:] = amounts
+
+    path = tmp_path / "a.mlpackage"
+    program(path, (1, 2, 9, 8), lambda x: mb.crop(x=x, crop_height=[1, 1], crop_width=[1, 1]))
+    edit(path, forge)
+    with pytest.raises(ValueError, match=says):
+        coreml_runtime.load(path)
+
+
 def test_an_argument_that_is_not_covered_is_named(package):
     def forge(specification, block):
         relu = next(operation for operation in block.operations if operation.type == "relu")

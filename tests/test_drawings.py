@@ -124,3 +124,13 @@ def test_a_size_without_pixels_is_refused():
     for size in (1.5, "32", None, 10**9):
         with pytest.raises(ValueError, match="size of 1 or more"):
             draw(0, np.random.default_rng(0), size=size)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"train": -1}, {"test": 1.5}, {"train": "3"}, {"test": True}, {"seed": -1}, {"seed": "a"}]
+)
+def test_a_number_that_cannot_be_counted_is_named(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"{name}={value!r} must be a whole number, 0 or more"):
+        make_drawings(**{"train": 1, "test": 1} | wrong)
+    assert [len(tensor) for tensor in make_drawings(np.int64(1), 0)] == [1, 1, 0, 0]

@@ -1,12 +1,15 @@
 """Figures of hardly anything: whoever looks too early, or has no mistakes, is told so."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from helpers import calibration, figures
-from helpers.training import Evaluation, History, Recipe
+from helpers.evaluation import Evaluation
+from helpers.history import History
+from helpers.recipe import Recipe
 
 CLASSES = ["cat", "dog", "ship"]
 NONE = Evaluation(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
@@ -26,29 +29,26 @@ def shown(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("draw", "said"),
+    "draw",
     [
-        (lambda: figures.curves(History(Recipe())), "no epoch has ended yet"),
-        (lambda: figures.overlay({"a": History(Recipe())}), "no run has ended an epoch yet"),
-        (lambda: figures.overlay({}), "no run has ended an epoch yet"),
-        (lambda: figures.mistakes(RIGHT, PICTURES, CLASSES), "there is no wrong answer"),
-        (lambda: figures.mistakes(NONE, PICTURES[:0], CLASSES), "there is no wrong answer"),
-        (lambda: figures.images(PICTURES[:0], [], alt="none"), "there is no picture"),
-        (lambda: figures.reliability(NONE), "there is no answer"),
-        (lambda: figures.reliability(BROKEN), "the network answers with NaN; its weights are broken"),
-        (lambda: figures.class_counts({}, CLASSES), "there are no labels"),
-        (lambda: figures.waterfall([], alt="none"), "there are no steps"),
-        (lambda: figures.fault_curves({}, alt="none"), "there are no curves"),
-        (lambda: figures.coverage({}, alt="none"), "there are no curves"),
-        (
-            lambda: figures.threshold(calibration.Coverage(*torch.zeros(3, 0)), SimpleNamespace(value=0.5)),
-            "there is no answer",
-        ),
+        lambda: figures.curves(History(Recipe())),
+        lambda: figures.overlay({"a": History(Recipe())}),
+        lambda: figures.overlay({}),
+        lambda: figures.mistakes(RIGHT, PICTURES, CLASSES),
+        lambda: figures.mistakes(NONE, PICTURES[:0], CLASSES),
+        lambda: figures.images(PICTURES[:0], [], alt="none"),
+        lambda: figures.reliability(NONE),
+        lambda: figures.reliability(BROKEN),
+        lambda: figures.class_counts({}, CLASSES),
+        lambda: figures.waterfall([], alt="none"),
+        lambda: figures.corruption_curves({}, alt="none"),
+        lambda: figures.coverage({}, alt="none"),
+        lambda: figures.threshold(calibration.Coverage(*torch.zeros(3, 0)), SimpleNamespace(value=0.5)),
     ],
 )
-def test_nothing_to_draw_is_said_in_a_sentence(shown, capsys, draw, said):
+def test_nothing_to_draw_is_said_in_a_sentence(shown, capsys, draw):
     draw()
-    assert capsys.readouterr().out == f"Nothing to draw: {said}.\n"
+    assert re.fullmatch(r"Nothing to draw: .+\.\n", capsys.readouterr().out)
     assert shown == []
 
 
@@ -73,3 +73,53 @@ def test_nothing_to_draw_is_said_in_a_sentence(shown, capsys, draw, said):
 def test_hardly_anything_is_drawn(shown, draw, alt):
     draw()
     assert alt in shown[0]
+
+
+WRONG = Evaluation(torch.eye(3).flip(0), torch.arange(3))
+
+
+@pytest.mark.parametrize(
+    ("draw", "says"),
+    [
+        (
+            lambda: figures.images(PICTURES, CLASSES, columns=0, alt="x"),
+            "columns=0 must be a whole number, at least 1",
+        ),
+        (lambda: figures.images(PICTURES, CLASSES, columns=1.5, alt="x"), "columns=1.5 must be"),
+        (lambda: figures.one_of_each(PICTURES, torch.arange(3), CLASSES, rows=-1), "rows=-1 must be"),
+        (
+            lambda: figures.one_of_each(PICTURES, torch.arange(3), CLASSES[:2]),
+            "labels of 2 classes are whole numbers",
+        ),
+        (lambda: figures.class_counts({"a": torch.arange(3)}, CLASSES[:2]), "from 0 to 1.*one name for each"),
+        (
+            lambda: figures.class_counts({"a": torch.tensor([-1])}, CLASSES),
+            "from 0 to 2, and here are others",
+        ),
+        (lambda: figures.class_counts({"a": torch.zeros(3)}, CLASSES), "whole numbers"),
+        (
+            lambda: figures.confusion(RIGHT.confusion(), CLASSES[:2]),
+            "2 class names for 3 classes.*one name for each",
+        ),
+        (lambda: figures.confusion(RIGHT.confusion(), [*CLASSES, "x"]), "4 class names for 3 classes"),
+        (lambda: figures.confusion(torch.zeros(0, 0), []), "0 class names for 0 classes"),
+        (lambda: figures.per_class(RIGHT.confusion(), CLASSES[:2]), "2 class names for 3 classes"),
+        (lambda: figures.per_class(torch.zeros(0, 0), []), "0 class names for 0 classes"),
+        (lambda: figures.mistakes(WRONG, PICTURES, CLASSES[:2]), "2 class names for 3 classes"),
+        (
+            lambda: figures.mistakes(WRONG, PICTURES, CLASSES, count=-1),
+            "count=-1 must be a whole number, at least 0",
+        ),
+        (
+            lambda: figures.mistakes(WRONG, PICTURES[:1], CLASSES),
+            "1 pictures and 3 answers. Give the pictures",
+        ),
+        (lambda: figures.reliability(RIGHT, bins=0), "bins=0 must be a whole number, at least 1"),
+        (lambda: figures.reliability(RIGHT, bins=1.5), "bins=1.5 must be"),
+        (lambda: figures.reliability(RIGHT, bins=True), "bins=True must be"),
+    ],
+)
+def test_what_cannot_be_drawn_is_named(shown, draw, says):
+    with pytest.raises(ValueError, match=says):
+        draw()
+    assert shown == []

@@ -14,10 +14,11 @@ import torch
 
 from helpers import chapter, checkpoints, coreml, ios_app, netron_view, onnx_export
 from helpers.data import CLASSES
+from helpers.history import History
 from helpers.model import AlexNet
 from helpers.onnx_coreml import convert
 from helpers.plumbing import paths
-from helpers.training import History, Recipe
+from helpers.recipe import Recipe
 from helpers.workshop import run
 
 

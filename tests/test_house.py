@@ -9,6 +9,7 @@ import sys
 import pytest
 import yaml
 
+import helpers
 from helpers.plumbing import paths
 from helpers.workshop import environment
 
@@ -39,6 +40,25 @@ def imported() -> dict[str, set[str]]:
 def test_what_is_no_module_of_the_lessons_is_a_machine_a_room_or_data():
     folders = {path.name for path in HELPERS.iterdir() if path.is_dir()} - {"__pycache__"}
     assert folders == {*MACHINES, *ROOMS, *DATA}
+
+
+def introduced() -> list[tuple[str, str]]:
+    """The tables in the docstring of ``helpers``: each module and the notebook that introduces it."""
+    return re.findall(r"^(\w+) +(\d\d)  ", helpers.__doc__, re.M)
+
+
+def test_the_table_names_every_module_and_machine_in_the_order_of_the_notebooks():
+    flat = {path.stem for path in HELPERS.glob("*.py")} - {"__init__"}
+    table = introduced()
+    lessons = [number for name, number in table if name not in MACHINES]
+    assert {name for name, _ in table} == flat | set(MACHINES) and len(table) == len(flat) + len(MACHINES)
+    assert lessons == sorted(lessons)
+    for name, number in table:
+        for path in sorted((paths.ROOT / "notebooks").glob("*.ipynb")):
+            imports = rf"from helpers\.{name}\b|from helpers import [\w, ]*\b{name}\b"
+            if re.search(imports, path.read_text(encoding="utf-8")):
+                assert number <= path.stem[:2], f"{name} is introduced by {path.stem}"
+                break
 
 
 def test_no_two_modules_import_each_other_in_a_circle():

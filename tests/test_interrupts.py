@@ -10,8 +10,10 @@ import torch
 from helpers import runs, training
 from helpers.data import CIFAR10
 from helpers.drawings import make_drawings
+from helpers.history import History
 from helpers.plumbing.interrupts import Interrupts, torch_modes
-from helpers.training import History, Recipe, fit
+from helpers.recipe import Recipe
+from helpers.training import fit
 from tests.proof import interrupts
 
 TINY = replace(Recipe.smoke(), width=0.125, batch_size=10, epochs=2, sizes=(32,))
@@ -29,6 +31,7 @@ def test_a_run_that_was_interrupted_anywhere_equals_one_without_a_stop():
     stopped = []
     for what, how, result, stops, straight in interrupts.instants(interrupts.tiny_data(), CPU, 24, every=6):
         assert result == straight, (what, how)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, (what, how)
         stopped.append(stops)
     assert sum(stopped) > 20  # a few come after the last step, or where nothing has begun
 
@@ -171,7 +174,7 @@ def test_another_handler_and_another_thread_are_left_alone(monkeypatch):
 
     def elsewhere():
         with Interrupts() as ctrl_c, ctrl_c.held():
-            seen.append(ctrl_c.own)
+            seen.append(signal.getsignal(signal.SIGINT) == ctrl_c._press)
 
     thread = threading.Thread(target=elsewhere)
     thread.start()

@@ -508,6 +508,14 @@ def label(new):
     return change
 
 
+def accents(ct, specification):
+    """One word, twice: with a letter that has an accent, and with a letter and an accent."""
+    specification.neuralNetworkClassifier.stringClassLabels.vector[2:4] = [
+        "p\u00e9ch\u00e9",
+        "pe\u0301che\u0301",
+    ]
+
+
 def newer(ct, specification):
     specification.specificationVersion = 9
 
@@ -529,6 +537,9 @@ def newer(ct, specification):
         (label("..cat"), ".mlmodel", "begins or ends oddly"),
         (label("x" * 101), ".mlmodel", "too long"),
         (label("DOG"), ".mlmodel", "differ only in capitals"),
+        (label("\x85"), ".mlmodel", "in it"),
+        (label("cat\u202egod"), ".mlmodel", r"it has '\\u202e' in it"),
+        (accents, ".mlmodel", "how an accent is written"),
     ],
 )
 def test_a_model_that_does_not_fit_is_refused(models, tmp_path, change, ending, says):
@@ -557,6 +568,8 @@ def test_what_is_no_model_is_refused(models, tmp_path):
         ("Foundation", {}, "cannot be called Foundation"),
         ("String", {}, "cannot be called String"),
         ("Testing", {}, "cannot be called Testing"),
+        ("Error", {}, "cannot be called Error"),
+        ("Result", {}, "cannot be called Result"),
         ("Swift", {}, "cannot be called Swift"),
         ("Array", {}, "cannot be called Array"),
         ("Good", {"threshold": 1.2}, "a number from 0 to 1"),
@@ -564,6 +577,11 @@ def test_what_is_no_model_is_refused(models, tmp_path):
         ("Good", {"threshold": "0.5"}, "a number from 0 to 1"),
         ("Good", {"also": {"AlexNet.mlmodel": 1.2}}, "a number from 0 to 1"),
         ("Good", {"also": {"AlexNet.mlmodel": 0.6}}, "Two models are called AlexNet and AlexNet"),
+        ("Good", {"also": {"AlexNet.mlpackage": 0.7}}, "Two models are called AlexNet and AlexNet"),
+        ("Good", {"also": ["AlexNet.mlmodel"]}, r"also= is a dict, path → threshold, not \['AlexNet"),
+        ("Good", {"also": {3: 0.6}}, "takes paths, and 3 is none"),
+        ("Good", {"model": None}, "takes paths, and None is none. Save a model with coreml.save"),
+        ("Good", {"folder": 3}, "takes paths, and 3 is none"),
         ("Good", {"bundle_prefix": "two words"}, "'two words' cannot begin an identifier"),
         ("Good", {"bundle_prefix": "org.张伟"}, "letters a to z"),
         ("Good", {"bundle_prefix": "org."}, "cannot begin an identifier"),
@@ -573,11 +591,36 @@ def test_what_is_no_model_is_refused(models, tmp_path):
     ],
 )
 def test_names_and_numbers_that_cannot_be_used_are_refused(models, tmp_path, name, arguments, says):
-    if "also" in arguments:
-        arguments = {"also": {models / other: value for other, value in arguments["also"].items()}}
+    also = arguments.get("also")
+    if isinstance(also, dict) and 3 not in also:
+        arguments = {"also": {models / other: value for other, value in also.items()}}
+    usual = {"model": models / "AlexNet.mlpackage", "folder": tmp_path / name, "threshold": 0.6}
     with pytest.raises(ValueError, match=says):
-        write_app(models / "AlexNet.mlpackage", tmp_path / name, **{"threshold": 0.6} | arguments)
+        write_app(**usual | arguments)
     assert not list(tmp_path.iterdir())
+
+
+ODD = ["class", "self", "Any", "nil", "猫", "“cat”", "l'œuf", "👩‍🚀", "🐈‍⬛", "قطة"]
+"""Words that are Swift's own, in other writings, in quotes, and pictures of several signs."""
+
+
+def test_labels_of_any_writing_make_an_app(models, tmp_path):
+    def named(ct, specification):
+        specification.neuralNetworkClassifier.stringClassLabels.vector[:] = ODD
+
+    write_app(
+        changed(models, tmp_path, named, ".mlmodel"), tmp_path / "Good", threshold=0.6, chinese={"猫": "猫"}
+    )
+    strings = json.loads((tmp_path / "Good/Good/Labels.xcstrings").read_text(encoding="utf-8"))["strings"]
+    assert list(strings) == ODD
+    assert {key: units["zh-Hans"]["value"] for key, units in both_languages(strings)} == dict(
+        zip(ODD, ODD, strict=True)
+    )
+    states = [each["localizations"]["zh-Hans"]["stringUnit"]["state"] for each in strings.values()]
+    assert [key for key, state in zip(ODD, states, strict=True) if state == "translated"] == ["猫"]
+    table = json.loads((tmp_path / "Good/GoodTests/reference.json").read_text(encoding="utf-8"))
+    assert all(list(each["probabilities"]) == ODD for each in table["models"][0]["examples"])
+    assert coreml_runtime.load(tmp_path / "Good/Good/changed.mlmodel").labels == ODD
 
 
 def test_labels_as_imagenet_has_them_can_be_used_and_wait_for_a_translation(models, tmp_path):
@@ -767,6 +810,77 @@ def test_a_damaged_list_of_what_was_written_is_not_trusted(written, content):
     refused(written, "Move")
 
 
+CLOSED = {
+    "a folder above that takes nothing new": (
+        "..",
+        0o555,
+        "Cannot write .*/AlexNetApp: Permission denied.*write access",
+    ),
+    "the folder itself": (".", 0o555, "Cannot write .*/AlexNetApp: Permission denied.*write access"),
+    "a folder inside": ("Sources", 0o555, "Cannot write .*/AlexNetApp: Permission denied.*write access"),
+    "a file to write": (
+        "Sources/b.txt",
+        0o444,
+        "Cannot write .*/AlexNetApp: Permission denied.*write access",
+    ),
+    "a file to compare": ("Sources/b.txt", 0, r"b\.txt cannot be read.*Give yourself read access, or choose"),
+    "a folder to look into": ("Sources", 0, r"Sources/b\.txt cannot be read.*Give yourself read access, or"),
+    "all of it": (".", 0, "AlexNetApp cannot be read.*Give yourself read access, or choose another folder"),
+    "a learner's file": (
+        "mine.txt",
+        0,
+        r"mine\.txt would be lost: it cannot be read\. Move it away, or choose",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CLOSED)
+def test_what_may_not_be_written_or_read_is_named_and_left_alone(tmp_path, ordinary_user, case):
+    inside, mode, says = CLOSED[case]
+    folder = tmp_path / "above/AlexNetApp"
+    folder.parent.mkdir()
+    ios_app.publish({"a.txt": b"one", "Sources/b.txt": b"one"}, folder, overwrite=False)
+    (folder / "mine.txt").write_text("mine")
+    before, place = everything(tmp_path), folder / inside
+    usual = place.stat().st_mode
+    place.chmod(mode)
+    with pytest.raises(OSError, match=says) as raised:
+        ios_app.publish({"Sources/b.txt": b"two", "Sources/c.txt": b"new"}, folder, overwrite=True)
+    place.chmod(usual)
+    assert "Errno" not in str(raised.value)
+    assert everything(tmp_path) == before
+    assert os.listdir(tmp_path / "above") == ["AlexNetApp"]
+
+
+def test_a_folder_that_takes_nothing_new_gets_no_part_of_an_app(models, tmp_path, ordinary_user):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    says = (
+        "Cannot write .*/closed/AlexNetApp: Permission denied. Give yourself write access, or choose another"
+    )
+    with pytest.raises(PermissionError, match=says):
+        write_app(models / "AlexNet.mlpackage", closed / "AlexNetApp", threshold=0.6)
+    assert os.listdir(closed) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("mine", "mine would be lost: it is no ordinary file"),
+        (".written.json", "cannot be read.*Move .* away"),
+    ],
+)
+def test_a_pipe_in_the_folder_is_not_waited_for(tmp_path, name, says):
+    folder = tmp_path / "AlexNetApp"
+    ios_app.publish({"a.txt": b"one"}, folder, overwrite=False)
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(FileExistsError, match=says):
+        ios_app.publish({"a.txt": b"two"}, folder, overwrite=True)
+    assert (folder / "a.txt").read_bytes() == b"one"
+    assert os.listdir(tmp_path) == ["AlexNetApp"]
+
+
 def test_a_folder_above_that_is_missing_is_named(models, tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         write_app(models / "AlexNet.mlpackage", tmp_path / "no/AlexNetApp", threshold=0.6)
@@ -812,7 +926,7 @@ def test_the_workflow_for_a_mac_asks_for_what_is_there():
     """It cannot run here. But the notebooks, the project and the scheme that it names exist."""
     workflow = yaml.safe_load((paths.ROOT / ".github/workflows/ios.yml").read_text(encoding="utf-8"))
     commands = "\n".join(step.get("run", "") for step in workflow["jobs"]["mac"]["steps"])
-    (numbers,) = re.findall(r"helpers\.run ([\d ]+)$", commands, re.M)
+    (numbers,) = re.findall(r"helpers\.workshop\.run ([\d ]+)$", commands, re.M)
     notebooks = [next(paths.ROOT.glob(f"notebooks/{number}_*.ipynb")) for number in numbers.split()]
     (project, scheme) = re.findall(r"-project artifacts/(\S+) -scheme (\S+)", commands)[0]
     assert project == f"{scheme}/{scheme}.xcodeproj"

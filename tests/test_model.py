@@ -93,7 +93,7 @@ def test_a_network_passes_and_one_without_tensors_is_on_the_cpu():
         (lambda logits: logits.softmax(1), "already returns probabilities"),
         (lambda logits: logits.softmax(1).half(), "already returns probabilities"),
         (lambda logits: (logits, logits), "returns a tuple"),
-        (lambda logits: logits[:, :3], r"4×3 for 4 pictures, and N×10"),
+        (lambda logits: logits[:, :3], "4×3 for 4 images, and 4×10"),
         (lambda logits: logits[:, :, None], r"4×10×1"),
         (lambda logits: logits / 0, "NaN or infinity"),
     ],

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from helpers.muon import Muon, orthogonal
-from helpers.training import Recipe, make_optimizer, make_scheduler
+from helpers.recipe import Recipe
+from helpers.training import make_optimizer, make_scheduler
 
 TINY = replace(Recipe.smoke(), width=0.125)
 
@@ -122,3 +123,16 @@ def test_it_goes_on_where_a_saved_state_was():
     step(broken, second, 2)
     for one, other in zip(straight.parameters(), broken.parameters(), strict=True):
         assert one.equal(other)
+
+
+@pytest.mark.parametrize(
+    "matrix", [torch.ones(3), torch.ones(3, 2, 2), torch.ones(3, 3, dtype=torch.int64), [[1.0]]]
+)
+def test_what_is_no_matrix_is_refused(matrix):
+    with pytest.raises(ValueError, match=r"float tensor, rows × columns, not .*weight.flatten"):
+        orthogonal(matrix)
+
+
+def test_a_bias_is_refused_in_an_orthogonal_group():
+    with pytest.raises(ValueError, match="Put biases and scales into another group"):
+        Muon([{"params": [torch.ones(3, requires_grad=True)], "orthogonal": True}], lr=0.1)

@@ -5,11 +5,11 @@ import torch
 from onnx import helper, numpy_helper
 
 from helpers import coreml, coreml_runtime
+from helpers.evaluation import evaluate
 from helpers.model import AlexNet
 from helpers.onnx_coreml import VerificationError, convert
 from helpers.onnx_export import export_onnx
 from helpers.plumbing.quiet import quiet
-from helpers.training import evaluate
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 CALL = {

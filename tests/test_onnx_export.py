@@ -5,10 +5,10 @@ import onnx
 import pytest
 import torch
 
+from helpers.evaluation import Evaluation, evaluate
 from helpers.model import AlexNet
 from helpers.onnx_export import INPUT, OUTPUT, compare, export_onnx, run_onnx
 from helpers.plumbing.quiet import quiet
-from helpers.training import Evaluation, evaluate
 
 CLASSES = list("abcdefghij")
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers.batches import Batches
 from helpers.plumbing import paths, processes
-from helpers.training import Batches, Recipe
+from helpers.recipe import Recipe
 from tests import together
 
 

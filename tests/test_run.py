@@ -111,6 +111,8 @@ def test_measuring_one_notebook_keeps_what_the_others_measured(folder, monkeypat
 def test_a_name_that_fits_no_notebook_is_named(folder, capsys):
     assert run.main(["99"]) == 2
     assert "starts with 99" in capsys.readouterr().err
+    assert run.main(["\x1b[2J"]) == 2
+    assert r"starts with \x1b[2J" in capsys.readouterr().err
 
 
 def test_recording_adds_up_and_needs_a_beginning(monkeypatch):
@@ -119,6 +121,13 @@ def test_recording_adds_up_and_needs_a_beginning(monkeypatch):
         chapter.record(a=1)
     with pytest.raises(ValueError, match="no notebook '07'"):
         chapter.begin("07")
+    for package in ("torhc", "", 3):
+        with pytest.raises(ValueError, match=rf"no package {package!r} here\. Check its name; `make setup`"):
+            chapter.begin("00_start_here", package)
+    with pytest.raises(ValueError, match="no notebook"):
+        chapter.begin(["00_start_here"])
+    with pytest.raises(RuntimeError, match="run its first cell"):
+        chapter.record(a=1)
     chapter.begin("00_start_here", "torch")
     chapter.record(a=1)
     for wrong in (torch.tensor(1.0), paths.ROOT, float("nan")):
@@ -137,6 +146,12 @@ def test_a_damaged_record_is_made_again(monkeypatch, text):
     assert chapter.results() == {"00_start_here": {}, "01_train_alexnet": {}}
     chapter.record(b=2)
     assert chapter.results()["00_start_here"] == {"mode": "quick", "b": 2}
+
+
+def test_a_pipe_among_the_results_is_not_waited_for():
+    os.mkfifo(paths.artifact("results/00_start_here.json"))
+    paths.artifact("results/01_train_alexnet.json").write_text('{"a": 1}')
+    assert chapter.results() == {"00_start_here": {}, "01_train_alexnet": {"a": 1}}
 
 
 def test_the_table_shows_whatever_was_recorded(folder, capsys):
@@ -193,7 +208,7 @@ def test_a_wrong_mode_is_refused_in_one_sentence(folder, monkeypatch, capsys):
 
 def start(folder, before="", arguments=()):
     """`make run` on the notebooks of ``folder``, in a process that says what it does as it goes."""
-    code = f"import sys, pathlib; from helpers import run; run.NOTEBOOKS = pathlib.Path({str(folder)!r}); {before}\n"
+    code = f"import sys, pathlib; from helpers.workshop import run; run.NOTEBOOKS = pathlib.Path({str(folder)!r}); {before}\n"
     code += f"sys.exit(run.answering({list(arguments)!r}))"
     return start_python("-c", code)
 

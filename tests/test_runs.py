@@ -7,7 +7,9 @@ import torch
 
 from helpers import figures, runs
 from helpers.data import CIFAR10
-from helpers.training import History, Recipe, fit
+from helpers.history import History
+from helpers.recipe import Recipe
+from helpers.training import fit
 
 TINY = replace(Recipe.smoke(), width=0.125, batch_size=100, epochs=2)
 

@@ -51,6 +51,10 @@ def test_what_the_app_decides_is_right():
         assert project.logic().splitlines()[-1] == f"{CHECKS} checks passed"
 
 
+def test_every_change_has_a_name_of_its_own():
+    assert len({change.name for change in CHANGES}) == len(CHANGES)
+
+
 @pytest.mark.parametrize("change", [change for change in CHANGES if change.often], ids=lambda each: each.name)
 def test_a_change_for_the_worse_is_noticed(change):
     """Some of them; ``python -m tests.swift`` tries all."""

@@ -11,12 +11,15 @@ import torch
 import torch.nn.functional as F
 
 from helpers import training
+from helpers.batches import Batches
 from helpers.data import CIFAR10
 from helpers.drawings import make_drawings
 from helpers.plumbing import processes
-from helpers.training import Batches, Recipe, fit, make_optimizer, make_scheduler
+from helpers.recipe import Recipe
+from helpers.training import fit, make_optimizer, make_scheduler
+from helpers.workshop.train import train_and_save
 
-SMALL = replace(Recipe.smoke(), width=0.25, batch_size=100, epochs=4, bfloat16=False)
+SMALL = replace(Recipe.smoke(), width=0.25, batch_size=100, epochs=4)
 STEPS = 6
 RECIPES = {"Muon": SMALL, "SGD": replace(SMALL, muon=False)}
 """What is trained step by step in float64."""
@@ -56,8 +59,9 @@ def everything(data) -> dict:
 
 
 if __name__ == "__main__":
+    training.pick_precision = lambda device: torch.float32  # so that one process and two can be compared
     with processes.joined("cpu") as device:
         small = CIFAR10(*make_drawings(train=1000, test=500), source="drawings")
         torch.save(everything(small), Path(sys.argv[1]) / f"{processes.rank()}.pth")
-        training.train_and_save(replace(SMALL, epochs=1, batch_size=500), small, "two.pth", device)
+        train_and_save(replace(SMALL, epochs=1, batch_size=500), small, "two.pth", device)
         print("only once")

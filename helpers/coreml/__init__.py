@@ -5,14 +5,14 @@ Notebook 04 introduces it. coremltools is imported when it is first used. The ro
 makes them from PyTorch, ``compression`` makes them smaller, ``model_card`` shows one.
 """
 
-from .compression import HOW, compress
+from .compression import COMPRESSIONS, compress
 from .conversion import ConversionError, from_torch
 from .files import LABEL, PREVIEW, PROBABILITIES, describe, identifier, name_outputs, open_model, save, size
 from .metadata import set_metadata
 from .model_card import Card, card
 
 __all__ = [
-    "HOW",
+    "COMPRESSIONS",
     "LABEL",
     "PREVIEW",
     "PROBABILITIES",

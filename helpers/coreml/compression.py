@@ -11,7 +11,7 @@ from helpers.plumbing.quiet import coremltools, quiet
 from . import agreement
 from .files import PROBABILITIES, all_weights, describe, open_model
 
-HOW = {
+COMPRESSIONS = {
     "float16": "16 bits for each weight; an ML program also computes in 16 bits",
     "int8": "8 bits: whole numbers, with a scale for each output channel",
     "palette6": "6 bits: a number in a table of 64 values per layer",
@@ -47,7 +47,7 @@ def compress(model, how: str, *, sparsity: float = 0.5, verify: bool = True):
     Args:
         model: a ``coremltools.models.MLModel``, or the path of an ``.mlmodel`` or ``.mlpackage``;
             it stays as it is. Its weights are float32 or float16.
-        how: one of ``HOW``.
+        how: one of ``COMPRESSIONS``.
         sparsity: for "pruned": the share of each layer's weights that become zero, 0 to 1.
 
         verify: run the small file and the old one on a few examples before returning (see ``LIMITS``),
@@ -83,8 +83,8 @@ def compress(model, how: str, *, sparsity: float = 0.5, verify: bool = True):
 
 
 def _check(said, how, sparsity) -> None:
-    if how not in HOW:
-        raise ValueError(f"how={how!r} is not known. Use one of {', '.join(HOW)}.")
+    if how not in COMPRESSIONS:
+        raise ValueError(f"how={how!r} is not known. Use one of {', '.join(COMPRESSIONS)}.")
     if not 0 < sparsity < 1:
         raise ValueError(
             f"sparsity={sparsity}: it is the share of weights that become zero. Give 0.1 to 0.9."

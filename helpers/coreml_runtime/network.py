@@ -564,9 +564,9 @@ def _reorganize_data(p, weights):
     return functions[p.mode], {names[p.mode]: p.blockSize}
 
 
-def _crop_of(x, edges):
-    top, bottom, left, right = edges
-    return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
+def _crop(p, weights):
+    edges = _edges(p.cropAmounts)
+    return op.crop, {"crop_height": edges[:2], "crop_width": edges[2:]}
 
 
 def _constant_pad(p, weights):
@@ -793,7 +793,7 @@ LAYERS = {
     "copy": _plain(lambda x: x),
     "cos": _plain(torch.cos),
     "cosh": _plain(torch.cosh),
-    "crop": lambda p, weights: (_crop_of, {"edges": _edges(p.cropAmounts)}),
+    "crop": _crop,
     "cumSum": lambda p, weights: (
         op.cumsum,
         {"axis": p.axis, "exclusive": p.excludeFinalSum, "reverse": p.reverse},

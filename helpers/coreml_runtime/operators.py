@@ -698,7 +698,10 @@ def reverse(x, axes=None):
 
 def crop(x, crop_height, crop_width):
     """Without some rows at the top and bottom and some columns at the left and right."""
-    (top, bottom), (left, right) = crop_height, crop_width
+    (top, bottom), (left, right) = as_numbers(crop_height), as_numbers(crop_width)
+    height, width = x.shape[-2] - top - bottom, x.shape[-1] - left - right
+    if min(top, bottom, left, right) < 0 or height < 1 or width < 1:
+        raise Unfit(f"of {x.shape[-2]} rows and {x.shape[-1]} columns it would leave {height} and {width}")
     return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
 
 

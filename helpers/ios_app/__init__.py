@@ -11,6 +11,7 @@ into a folder and never replaces what it did not write.
 """
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -71,9 +72,18 @@ def write_app(
         FileNotFoundError: there is no such model, or the folder above ``folder`` does not exist.
         ValueError: a model has no image input, no labels or other names, or its answers are no
             probabilities; a label, a threshold, ``chinese``, the folder's name or the prefix cannot be used;
-            two models have one name.
+            two models have one name; an argument of another type.
         FileExistsError: the folder holds something that would be replaced.
     """
+    if not isinstance(also := also or {}, dict):
+        raise ValueError(
+            f"also= is a dict, path → threshold, not {also!r:.80}, e.g. {{'Other.mlpackage': 0.7}}."
+        )
+    for path in (folder, model, *also):
+        if not isinstance(path, str | os.PathLike):
+            raise ValueError(
+                f"write_app takes paths, and {path!r:.80} is none. Save a model with coreml.save."
+            )
     folder = Path(folder)
     identifier = f"{bundle_prefix}.{folder.name}"
     _check_names(folder.name, bundle_prefix)
@@ -84,7 +94,7 @@ def write_app(
     app, tests = folder.name, f"{folder.name}Tests"
     written = template_files(app, identifier)
     models, labels = {}, {}
-    for path, certainty in {model: threshold, **(also or {})}.items():
+    for path, certainty in [(model, threshold), *also.items()]:
         loaded, files = read_model(path)
         certainty, name = _checked(certainty), Path(path).stem
         _check_other(name, models)
@@ -127,10 +137,12 @@ def _check_other(name: str, models) -> None:
 
 
 TAKEN = """
-Accelerate Any AnyObject AppIntents Array CFNetwork Character Codable Collection Comparable CoreData CoreImage
-CoreLocation CoreText Dictionary Dispatch Distributed Encodable Float Glibc Hashable Int Iterator MapKit Metal MetalKit
-Never ObjectiveC Observation Optional Photos Process Protocol Range RegexBuilder SceneKit Security Self Sequence Set
-SpriteKit StoreKit Substring Swift SwiftData Synchronization Testing Type UInt UserNotifications Void WidgetKit
+Accelerate Actor Any AnyObject AppIntents Array CFNetwork Character Clock Codable Collection Comparable CoreData
+CoreImage CoreLocation CoreText Decoder Dictionary Dispatch Distributed Encodable Encoder Error Executor Float Float16
+Float32 Float64 Glibc Hashable Hasher Int Int8 Int16 Int32 Int64 Iterator KeyPath MapKit Metal MetalKit Mirror Mutex
+Never Numeric ObjectiveC Observable Observation Optional Photos Process Protocol Range Regex RegexBuilder Result
+SceneKit Security Self Sequence Set Slice SpriteKit StoreKit Substring Swift SwiftData Synchronization Testing Type
+UInt UInt8 UInt16 UInt32 UInt64 Unicode UserNotifications Void WidgetKit
 """
 """Modules of Xcode, and types of Swift, that no file of the app happens to name."""
 

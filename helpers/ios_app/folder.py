@@ -29,8 +29,21 @@ def publish(files: dict[str, bytes], folder: Path, overwrite: bool) -> list[str]
     Raises:
         FileNotFoundError: the folder above does not exist.
         FileExistsError: the folder, or a file in it, would be lost.
+        PermissionError: a file in it cannot be read.
         OSError: it cannot be written; an older one is then still whole.
     """
+    try:
+        return _publish(files, folder, overwrite)
+    except PermissionError as error:
+        if error.errno is None or error.filename is None:
+            raise  # it says already what to do
+        raise PermissionError(
+            f"{paths.shorten(error.filename)} cannot be read, so nobody knows what it holds. Give yourself read "
+            "access, or choose another folder. Nothing was changed."
+        ) from error
+
+
+def _publish(files: dict[str, bytes], folder: Path, overwrite: bool) -> list[str]:
     name = paths.shorten(folder)
     if not folder.parent.is_dir():
         raise FileNotFoundError(
@@ -48,7 +61,7 @@ def publish(files: dict[str, bytes], folder: Path, overwrite: bool) -> list[str]
     keep = _edited(files, folder, earlier)
     with paths.replacing_folder(folder, sum(map(len, files.values()))) as fresh:
         if folder.exists():
-            shutil.copytree(folder, fresh, symlinks=True)
+            _copy(folder, fresh)
         else:
             fresh.mkdir()
         for gone in set(earlier) - set(files):
@@ -91,6 +104,18 @@ def tree(folder) -> str:
     return "\n".join(lines)
 
 
+def _copy(folder: Path, fresh: Path) -> None:
+    """The folder as it is, with what is not ours."""
+    try:
+        shutil.copytree(folder, fresh, symlinks=True)
+    except shutil.Error as error:  # about files: one triple each
+        place, _, why = error.args[0][0]
+        why = "it cannot be read" if "Permission denied" in why else "it is no ordinary file"
+        raise FileExistsError(
+            f"{paths.shorten(place)} would be lost: {why}. Move it away, or choose another folder."
+        ) from error
+
+
 def _sha(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -98,6 +123,8 @@ def _sha(content: bytes) -> str:
 def _earlier(folder: Path) -> dict[str, str]:
     """What an earlier call wrote: path → SHA-256."""
     try:
+        if (folder / LIST).exists() and not (folder / LIST).is_file():
+            raise ValueError("to open a pipe is to wait for its writer")
         listed = json.loads((folder / LIST).read_text(encoding="utf-8"))
         sums = {str(name): str(value) for name, value in listed.items()}
     except FileNotFoundError:

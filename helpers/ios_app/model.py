@@ -1,6 +1,7 @@
 """The model of the app: is it what the Swift code asks for, and where its threshold is written."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 from helpers.coreml import LABEL, PREVIEW, PROBABILITIES
@@ -14,7 +15,10 @@ IMAGE = "image"
 NEWEST_SPECIFICATION = 8
 """The newest model specification that iOS 17 reads (``helpers.coreml.FIRST_IOS``)."""
 
-NOT_IN_A_LABEL = set('/\\:"%') | {chr(code) for code in (*range(32), 127)}
+UNSEEN = (*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+"""Control characters, ends of lines, and marks that turn the writing round."""
+
+NOT_IN_A_LABEL = set('/\\:"%') | set(map(chr, UNSEEN))
 
 
 def read_model(path) -> tuple[CoreMLModel, dict[str, bytes]]:
@@ -117,9 +121,10 @@ def _check_labels(labels, name: str) -> None:
                 f"{name} has the label {label!r}, which cannot be used as a name: {why}. Convert it with "
                 "plain words as class_labels."
             )
-        other = seen.setdefault(label.casefold(), label)
+        # For Swift two texts are equal that only write an accent in two ways.
+        other = seen.setdefault(unicodedata.normalize("NFC", label.casefold()), label)
         if other is not label:
             raise ValueError(
-                f"{name} has the labels {other!r} and {label!r}, which differ only in capitals. "
-                "Give each class a name of its own."
+                f"{name} has the labels {other!r} and {label!r}, which differ only in capitals, or in how an accent "
+                "is written. Give each class a name of its own."
             )

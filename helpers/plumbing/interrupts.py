@@ -18,18 +18,21 @@ class Interrupts:
     this needs a second answer for an interruption in the middle of a step.
     """
 
-    def __init__(self):
-        self.own = self.holding = self.pressed = False
+    def __init__(self) -> None:
+        self.holding = self.pressed = False
 
     def __enter__(self):
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             with contextlib.suppress(ValueError):  # another thread than the main one
                 signal.signal(signal.SIGINT, self._press)
-                self.own = True
         return self
 
     def __exit__(self, *error):
-        if self.own:
+        self.put_back()
+
+    def put_back(self) -> None:
+        """Give Ctrl-C back to Python. Also for whoever was interrupted before ``with`` could do it."""
+        if signal.getsignal(signal.SIGINT) == self._press:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _press(self, number, frame):

@@ -1,6 +1,6 @@
 """Several processes that train one network together: what ``torchrun`` starts.
 
-``torchrun --nproc-per-node=2 -m helpers.training`` starts the same program twice.
+``torchrun --nproc-per-node=2 -m helpers.workshop.train`` starts the same program twice.
 Each process holds the whole network and takes its share of every batch; PyTorch's
 ``DistributedDataParallel`` then averages their gradients, so that all of them take
 the same step. Without ``torchrun`` there is one process, and nothing here changes

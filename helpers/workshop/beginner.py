@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from helpers.training import Recipe
+from helpers.recipe import Recipe
 
 
 class Pictures(Dataset):
@@ -39,7 +39,7 @@ def loaders(data, recipe: Recipe, workers: int) -> tuple[DataLoader, DataLoader]
     )
 
 
-def train(model, data, recipe: Recipe, *, workers=0, device="cpu", epochs: int, target: float) -> list[dict]:
+def learn(model, data, recipe: Recipe, *, workers=0, device="cpu", epochs: int, target: float) -> list[dict]:
     """The loop of the well-known first tutorials: DataLoader, PIL transforms, float32, Adam at 0.001.
 
     Args:

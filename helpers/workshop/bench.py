@@ -9,167 +9,60 @@ checkpoint, and ``--add`` measures only what the shipped results lack.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
-import textwrap
 import time
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from itertools import zip_longest
 from statistics import mean, median
 
 import torch
-import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import checkpoints, figures, runs
+from helpers.benchmark import TARGET
 from helpers.data import CIFAR10, load_cifar10
+from helpers.evaluation import evaluate
 from helpers.plumbing import paths
-from helpers.training import (
-    Batches,
-    Recipe,
-    describe_device,
-    evaluate,
-    fit,
-    pick_device,
-    pick_precision,
-    time_per_step,
-)
+from helpers.plumbing.device import describe_device, pick_device, pick_precision
+from helpers.recipe import Recipe
+from helpers.training import fit
 from helpers.workshop import beginner
+from helpers.workshop.limits import limit, loading, peak_memory
+from helpers.workshop.tricks import TRICKS, without
 
-TARGET = 0.80
 BEGINNER_EPOCHS = 15
 """Where a beginner's loop ends that has not reached the target."""
 
 ROUNDS = 5
 """How often what is compared in time takes its turn."""
 
-SHIPPED = paths.MEASURED / "bench.json"
-"""The results that ship with the project, and beside them the figure."""
-
-
-@dataclass(frozen=True)
-class Trick:
-    """Something in the recipe that is there to make it better or faster.
-
-    Attributes:
-        name: in a few words.
-        why: what it does, in a sentence.
-        source: where it comes from.
-        without: the fields of the recipe that take it away; of ``learning_rate`` the factor.
-    """
-
-    name: str
-    why: str
-    source: str
-    without: dict
-
-
-TRICKS = [
-    Trick(
-        "bfloat16",
-        "Products of 16-bit numbers, sums of 32-bit ones: twice the numbers in each instruction.",
-        "Kalamkar et al., 2019, A Study of BFLOAT16 for Deep Learning Training",
-        {"bfloat16": False},
-    ),
-    Trick(
-        "small pictures first",
-        "Small pictures cost little, and what is learnt from them need not be learnt again.",
-        "Howard and Gugger, 2020, fastai: A Layered API for Deep Learning",
-        {"sizes": (32,)},
-    ),
-    Trick(
-        "channels last",
-        "The channels of a pixel lie side by side in memory, as fast convolutions want them.",
-        "PyTorch, Channels Last Memory Format",
-        {"channels_last": False},
-    ),
-    Trick(
-        "keeping memory",
-        "What a step frees stays with the process: the system need not clear it again for the next step.",
-        "The GNU C Library, mallopt",
-        {"keep_memory": False},
-    ),
-    Trick(
-        "pooling first",
-        "Batch norm and ReLU after pooling have a quarter of the numbers to touch.",
-        "ours: for ReLU and pooling alone the order makes no difference",
-        {"pool_first": False},
-    ),
-    Trick(
-        "Muon",
-        "Steps in which every direction counts the same. Without it: SGD, with twice the rate and a weight decay of 0.0005.",
-        "Jordan and others, 2024, Muon: An Optimizer for Hidden Layers",
-        {"muon": False, "learning_rate": 2.0, "weight_decay": 5e-4, "bias_rate": 1.0},
-    ),
-    Trick(
-        "fast biases",
-        "Biases and batch norm learn ten times as fast as the weights.",
-        "Jordan, 2024, 94% on CIFAR-10 in 3.29 Seconds, who takes 64",
-        {"bias_rate": 1.0},
-    ),
-    Trick(
-        "batch norm",
-        "Each layer sees numbers of the same spread, so that large steps do no harm.",
-        "Ioffe and Szegedy, 2015, Batch Normalization",
-        {"batch_norm": False},
-    ),
-    Trick(
-        "one-cycle rate",
-        "Large steps find the region, small ones the place in it. Without it: half the rate, all the time.",
-        "Smith and Topin, 2018, Super-Convergence",
-        {"schedule": False, "learning_rate": 0.5},
-    ),
-    Trick(
-        "Nesterov",
-        "Momentum that looks one step ahead.",
-        "Sutskever et al., 2013, On the Importance of Initialization and Momentum",
-        {"nesterov": False},
-    ),
-    Trick(
-        "weight decay",
-        "Weights that nothing needs shrink.",
-        "Krogh and Hertz, 1991, A Simple Weight Decay Can Improve Generalization",
-        {"weight_decay": 0.0},
-    ),
-    Trick(
-        "label smoothing",
-        "The target is 0.91, not 1: the network need not become ever surer.",
-        "Szegedy et al., 2016, Rethinking the Inception Architecture",
-        {"label_smoothing": 0.0},
-    ),
-    Trick(
-        "shifts",
-        "Pictures moved by a few pixels are new pictures.",
-        "Krizhevsky, Sutskever and Hinton, 2012, ImageNet Classification",
-        {"crop_padding": 0},
-    ),
-    Trick(
-        "mirror images", "So are mirrored ones.", "Krizhevsky, Sutskever and Hinton, 2012", {"flip": False}
-    ),
-    Trick(
-        "taking turns",
-        "Each picture and its mirror image in turn, not by chance.",
-        "Jordan, 2024, 94% on CIFAR-10 in 3.29 Seconds",
-        {"alternating": False},
-    ),
-]
-"""Every trick of the quick recipe that one field takes away."""
-
-
 COMPARED = ["beginner", "beginner, 2 workers", *(f"without {trick.name}" for trick in TRICKS)]
 """What is compared with the quick recipe."""
 
 
+TURNS = [
+    ("beginner", "beginner, 2 workers"),
+    ("without bfloat16", "without small pictures first"),
+    ("without channels last",),
+    ("without pooling first", "without Muon"),
+    ("without fast biases", "without batch norm"),
+    ("without one-cycle rate", "without Nesterov"),
+    ("without weight decay", "without label smoothing"),
+    ("without shifts", "without mirror images"),
+    ("without taking turns",),
+]
+"""Which of them share a turn of the quick recipe: one is measured right before it, the other right after it."""
+
+
 def beside(name: str) -> str:
-    """The turn of the quick recipe that stands next to this one's: two of ``COMPARED`` share one."""
-    return f"ours {COMPARED.index(name) // 2 + 1}"
+    """The turn of the quick recipe that stands next to this one's."""
+    return f"ours {next(number for number, turn in enumerate(TURNS, start=1) if name in turn)}"
 
 
 @dataclass(frozen=True)
@@ -212,10 +105,7 @@ def jobs(seeds: int | None = None, shrink=lambda recipe: recipe) -> list[Job]:
     quick, full = shrink(Recipe.quick()), shrink(Recipe.full())
     recipes = {"limit": quick, "quick": quick, "full": full} | dict.fromkeys(COMPARED, quick)
     for trick in TRICKS:
-        change = dict(trick.without)
-        if "learning_rate" in change:
-            change["learning_rate"] *= quick.learning_rate
-        recipes[f"without {trick.name}"] = replace(quick, **change)
+        recipes[f"without {trick.name}"], _ = without(trick, quick)
     workers = {"beginner, 2 workers": 2}
 
     def several(group, usual):
@@ -224,8 +114,8 @@ def jobs(seeds: int | None = None, shrink=lambda recipe: recipe) -> list[Job]:
 
     def turns():
         for number in range(seeds or ROUNDS):
-            for first, *second in zip_longest(COMPARED[::2], COMPARED[1::2]):
-                for name in (first, beside(first), *filter(None, second)):
+            for first, *second in TURNS:
+                for name in (first, beside(first), *second):
                     recipe = replace(recipes.get(name, quick), seed=number)
                     yield Job(f"turn: {name}", recipe, workers.get(name, 0))
 
@@ -235,69 +125,6 @@ def jobs(seeds: int | None = None, shrink=lambda recipe: recipe) -> list[Job]:
     for group in COMPARED[2:]:
         plan += several(group, 3)
     return plan
-
-
-# -- the machine -------------------------------------------------------------------------------------
-
-
-def matmul_rate(device, precision, size: int | None = None, seconds: float = 1.0) -> float:
-    """FLOP/s of a large matrix product, the fastest thing this machine does: the median of many."""
-    size = size or (8192 if device.type == "cuda" else 2048)
-    one = torch.rand(size, size, device=device).to(precision)
-    other = torch.rand(size, size, device=device).to(precision)
-    times, began = [], time.perf_counter()
-    while len(times) < 5 or time.perf_counter() - began < seconds:
-        started = time.perf_counter()
-        (one @ other)[0, 0].item()  # waits until a GPU has finished
-        times.append(time.perf_counter() - started)
-    return 2 * size**3 / median(times[2:])
-
-
-def step_flops(recipe: Recipe) -> int:
-    """FLOPs of one training step, forwards and backwards, as PyTorch counts them; the mean over ``recipe.sizes``."""
-    model = recipe.model().train()
-    labels = torch.zeros(recipe.batch_size, dtype=torch.int64)
-    counts = []
-    for size in recipe.sizes:
-        with FlopCounterMode(display=False) as counter:
-            F.cross_entropy(model(torch.rand(recipe.batch_size, 3, size, size)), labels).backward()
-        counts.append(counter.get_total_flops())
-    return round(mean(counts))
-
-
-def limit(recipe: Recipe, device) -> dict:
-    """How near a training step comes to the machine's limit, the rate of a large matrix product."""
-    precision = pick_precision(device)
-    before, step = matmul_rate(device, precision), time_per_step(recipe, device=device, steps=20)
-    rate = median([before, matmul_rate(device, precision)])
-    flops = step_flops(recipe)
-    return {"matmul_rate": rate, "step_flops": flops, "step_seconds": step, "share": flops / step / rate}
-
-
-def loading(data, recipe: Recipe, device) -> dict:
-    """Seconds to hand out the batches of one epoch, with nothing learnt from them."""
-    seconds = {}
-    train, _ = beginner.loaders(data, recipe, workers=0)
-    ours = Batches(data.train_images, data.train_labels, recipe, device)
-    for name, batches in {"DataLoader": train, "in memory": ours.epoch(0)}.items():
-        started = time.perf_counter()
-        for images, labels in batches:
-            images, labels = images.to(device), labels.to(device)
-        labels[0].item()  # waits until a GPU has finished
-        seconds[name] = time.perf_counter() - started
-    return seconds
-
-
-def peak_memory(device, workers: int = 0) -> int:
-    """Bytes that this process had in use at most: of the GPU's memory, else of the machine's.
-
-    Each worker is taken to be as large as the largest.
-    """
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return unit * (own + workers * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 # -- measuring ---------------------------------------------------------------------------------------
@@ -314,13 +141,23 @@ def measure(job: Job, data, epochs: int = BEGINNER_EPOCHS) -> dict:
     """Do one job here and now, and keep its result."""
     device = pick_device()
     result = {"group": job.group, "seed": job.recipe.seed, "stamp": stamp(data)}
+    trick = next((one for one in TRICKS if job.group.endswith(f"without {one.name}")), None)
+    with without(trick, job.recipe)[1] if trick else contextlib.nullcontext():
+        result |= _measure(job, data, device, epochs)
+    result["peak_memory"] = peak_memory(device, job.workers)
+    with paths.replacing(folder() / f"{job.name}.json") as temporary:
+        temporary.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    return result
+
+
+def _measure(job: Job, data, device, epochs: int) -> dict:
     what = job.group.removeprefix("turn: ")
     turn = what != job.group
     part = a_tenth(data) if turn else data
     if what == "limit":
-        result |= limit(job.recipe, device) | {"loading": loading(data, job.recipe, device)}
-    elif what.startswith("beginner"):
-        result["rows"] = beginner.train(
+        return limit(job.recipe, device) | {"loading": loading(data, job.recipe, device)}
+    if what.startswith("beginner"):
+        rows = beginner.learn(
             job.recipe.model(),
             part,
             job.recipe,
@@ -329,18 +166,16 @@ def measure(job: Job, data, epochs: int = BEGINNER_EPOCHS) -> dict:
             epochs=job.recipe.epochs if turn else epochs,
             target=TARGET,
         )
-    elif turn:
+        return {"rows": rows}
+    if turn:
         history = fit(job.recipe.model(), part, job.recipe, device=device)
         if not history.finished:
             raise KeyboardInterrupt
-        result["rows"] = history.rows
-    else:
-        run = runs.train(job.recipe, data, folder=folder() / "runs")
-        result |= {"rows": run.history.rows, "run": run.folder.name}
-    result["peak_memory"] = peak_memory(device, job.workers)
-    with paths.replacing(folder() / f"{job.name}.json") as temporary:
-        temporary.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    return result
+        return {"rows": history.rows}
+    # A trick that is no field of the recipe would be taken for the quick recipe's run: a folder for each.
+    place = folder() / "runs" if what in ("quick", "full") else folder() / "runs" / file_name(what, 0)
+    run = runs.train(job.recipe, data, folder=place)
+    return {"rows": run.history.rows, "run": run.folder.name}
 
 
 def a_tenth(data) -> CIFAR10:
@@ -505,136 +340,6 @@ def summarise(results: list[dict], data) -> dict:
     }
 
 
-LOOPS = {
-    "a": "a beginner's loop: PIL, float32, Adam",
-    "b": "a beginner's loop, two workers",
-    "c": "ours, the quick recipe",
-}
-
-
-def tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
-    """The results as tables: a head and rows of texts each. A table with no rows is left out."""
-
-    def number(value, form, unit="", before=""):
-        return "–" if value is None else f"{before}{value:{form}}{unit}"
-
-    def in_turns(one):
-        text = number(one["times_as_long"], ".2f", before="×")
-        return text + (f" ({min(one['rounds']):.2f} to {max(one['rounds']):.2f})" if one["rounds"] else "")
-
-    def to_target(one):
-        if one["time_to_80_s"] or not one["gave_up_s"]:
-            return number(one["time_to_80_s"], ".0f", " s")
-        return f"not in {one['gave_up_s']:.0f} s, {one['gave_up_epochs']} epochs"
-
-    loops = [
-        [
-            LOOPS[key],
-            number(one["seconds_per_epoch"], ".1f", " s"),
-            in_turns(one),
-            to_target(one),
-            f"{one['reached_80']} of {one['seeds']}",
-            number(one["images_per_s"], ",.0f"),
-            number(one["peak_memory"] / 1e6, ",.0f", " MB"),
-        ]
-        for key, one in results["loops"].items()
-        if one
-    ]
-    recipes = [
-        [
-            f"`{name}`",
-            f"{one['accuracy']:.2%}",
-            f"{one['lowest']:.2%} to {one['highest']:.2%}",
-            f"{one['seconds']:.0f} s",
-            str(one["seeds"]),
-        ]
-        for name, one in results["recipes"].items()
-        if one
-    ]
-    tricks = [
-        [
-            one["name"],
-            f"{one['with']['accuracy']:.1%}",
-            f"{one['without']['accuracy']:.1%}",
-            in_turns(one),
-            one["why"],
-            one["source"],
-        ]
-        for one in results["tricks"]
-    ]
-    heads = [
-        [
-            "the same network, trained by",
-            "an epoch",
-            "in turns",
-            f"to {TARGET:.0%}",
-            "seeds that got there",
-            "images per second",
-            "memory at most",
-        ],
-        ["recipe", "median accuracy", "lowest to highest", "time", "seeds"],
-        ["trick", "accuracy with", "without", "time without", "what it does", "source"],
-    ]
-    return [(head, rows) for head, rows in zip(heads, (loops, recipes, tricks), strict=True) if rows]
-
-
-def in_words(results: dict) -> str:
-    """Where it was measured, what the ratios are, how near the machine's limit a step comes, what loading costs, what is missing."""
-    text = f"Measured on: {results['machine']}, {results['cores']} cores."
-    if ratio := results["ratio_per_epoch"]:
-        text += f" In turns with ours, an epoch of the beginner's loop takes {ratio:.2f} times as long as the mean of ours"
-        if to_target := results["ratio_to_80"]:
-            least = "at least " if results["ratio_to_80_is_a_lower_bound"] else ""
-            text += f", and the way to {TARGET:.0%}, counted in such epochs, {least}{to_target:.1f} times"
-        text += "."
-    if one := results["limit"]:
-        slow, fast = one["loading"]["DataLoader"], one["loading"]["in memory"]
-        text += (
-            f" A step of the quick recipe computes {one['step_flops'] / 1e9:.0f} GFLOP in "
-            f"{1000 * one['step_seconds']:.0f} ms on average, at {one['share']:.0%} of the rate of a large matrix product. "
-            f"Only handing out the batches of an epoch takes {slow:.0f} s with a DataLoader and {fast:.1f} s from memory."
-        )
-    missing = [LOOPS[key] for key, one in results["loops"].items() if not one]
-    missing += [f"`{name}`" for name, one in results["recipes"].items() if not one]
-    return text + (f" Not benchmarked yet: {'; '.join(missing)}." if missing else "")
-
-
-def shipped() -> dict | None:
-    """The results that ship with the project; None when nobody has measured them yet."""
-    return json.loads(SHIPPED.read_text(encoding="utf-8")) if SHIPPED.exists() else None
-
-
-WIDTH = 96
-"""Characters that fit into a line of a notebook's output."""
-
-
-def fitting(widths: list[int]) -> int:
-    """How many columns, two characters apart, fit into a line."""
-    ends = [sum(widths[:count]) + 2 * (count - 1) for count in range(1, len(widths) + 1)]
-    return sum(end <= WIDTH for end in ends)
-
-
-def show() -> None:
-    """Print the shipped results as tables and draw them; say so when there are none.
-
-    Columns at the end that a notebook's line has no room for are left out: the README has them.
-    """
-    results = shipped()
-    if results is None:
-        print("Not measured yet. On a machine that has nothing else to do, `make bench` measures it.")
-        return
-    print("\n".join(textwrap.wrap(in_words(results).replace("`", ""), WIDTH)))  # the README's marks
-    for head, rows in tables(results):
-        rows = [[cell.replace("`", "") for cell in row] for row in rows]
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        columns = fitting(widths)
-        print()
-        for row in (head, *rows):
-            cells = list(zip(row, widths, strict=True))[:columns]
-            print("  ".join(f"{cell:<{width}}" for cell, width in cells).rstrip())
-    figures.benchmark(results, target=TARGET)
-
-
 KEPT = ("bench.json", "bench.jsonl", "bench.png")
 """What is written: the medians, every job with its seed (a line each), and the figure."""
 
@@ -652,13 +357,13 @@ def write(summary: dict, results: list[dict]) -> None:
 def keep() -> None:
     """Make the results in the artifacts folder the ones that ship."""
     for name in KEPT:
-        with paths.replacing(SHIPPED.with_name(name)) as temporary:
+        with paths.replacing(paths.MEASURED / name) as temporary:
             shutil.copyfile(paths.artifact(name), temporary)
 
 
 def take_shipped() -> None:
     """Put the shipped results where this run looks for finished jobs. Newer ones that are there stay."""
-    path = SHIPPED.with_suffix(".jsonl")
+    path = paths.MEASURED / "bench.jsonl"
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         result = json.loads(line)
         own = folder() / f"{file_name(result['group'], result['seed'])}.json"

@@ -9,7 +9,9 @@ import copy
 
 from helpers import checkpoints
 from helpers.data import load_cifar10
-from helpers.training import Recipe, evaluate, fit
+from helpers.evaluation import evaluate
+from helpers.recipe import Recipe
+from helpers.training import fit
 
 SHARE = 0.8
 """How much of the mean is the network that was trained further. From 0.7 to 0.9 little depends on it."""
@@ -35,8 +37,8 @@ def mean(before: dict, after: dict, share: float) -> dict:
     }
 
 
-def train(data, path=checkpoints.CAMERA, recipe: Recipe | None = None) -> dict:
-    """Train the shipped network further, and write its mean with the shipped one, and a card, each whole or not at all.
+def fine_tune(data, path=checkpoints.CAMERA, recipe: Recipe | None = None) -> dict:
+    """Fine-tune the shipped network (train it further on other pictures), and write its mean with the shipped one, and a card, each whole or not at all.
 
     Args:
         data: as ``load_cifar10()`` returns.
@@ -66,5 +68,5 @@ def train(data, path=checkpoints.CAMERA, recipe: Recipe | None = None) -> dict:
 
 
 if __name__ == "__main__":
-    card = train(load_cifar10(drawings=False))
+    card = fine_tune(load_cifar10(drawings=False))
     print(f"{card['test_accuracy']:.2%} on the test images of {card['data']}")

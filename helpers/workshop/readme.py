@@ -4,14 +4,13 @@ A table stands between ``<!-- NAME -->`` and ``<!-- end NAME -->`` and is writte
 by the function of that name below. Nothing between the two is typed by hand.
 """
 
-import json
 import re
 
 import nbformat
 
-from helpers import chapter
+from helpers import benchmark, chapter
 from helpers.plumbing import paths
-from helpers.workshop import bench
+from helpers.plumbing.measured import read
 
 README = paths.ROOT / "README.md"
 ROAD = paths.ROOT / "notebooks" / "road.png"
@@ -74,21 +73,16 @@ BENCH = """### Against a beginner's loop
 
 def the_bench() -> str:
     """Our training against a beginner's loop; nothing while nobody has measured it."""
-    results = bench.shipped()
-    if results is None:
+    results = read("bench")
+    if not results:
         return ""
-    tables = [_table(head, rows) for head, rows in bench.tables(results)]
-    return "\n\n".join([BENCH, bench.in_words(results), *tables])
-
-
-def _shipped(name: str) -> dict:
-    """A table that `make proof` wrote."""
-    return json.loads((paths.MEASURED / f"{name}.json").read_text(encoding="utf-8"))
+    tables = [_table(head, rows) for head, rows in benchmark.tables(results)]
+    return "\n\n".join([BENCH, benchmark.in_words(results), *tables])
 
 
 def the_proofs() -> str:
     """What `make proof` proves at length, one line each."""
-    zoo, nodes, fuzz, speed = (_shipped(name) for name in ("zoo", "onnx_nodes", "fuzz", "runtime"))
+    zoo, nodes, fuzz, speed = (read(name) for name in ("zoo", "onnx_nodes", "fuzz", "runtime"))
     found = list(zoo["rows"].values())
     agree = [row for row in found if row["outcome"] == "agrees"]
     networks = len({row["network"] for row in found})
@@ -111,7 +105,7 @@ def the_proofs() -> str:
             f"{one['largest_memory_mib']:.0f} MiB more memory than before and {one['longest_seconds']:.2f} s of the processor for one"
         )
         rows.append([f"damaged and forged files, `{name}`", result])
-    for one in _shipped("interrupts").values():
+    for one in read("interrupts").values():
         result = (
             f"{one['equal']} of {one['tried']} runs that went on equal the run without a stop, bit by bit"
         )
@@ -133,11 +127,11 @@ def the_proofs() -> str:
 
 def the_settings() -> str:
     """The verdict of the tests under every setting, as far as they have been run."""
-    path = paths.MEASURED / "settings.json"
-    if not path.exists():
+    found = read("settings")
+    if not found:
         return "None of them has been run to its end yet."
     rows = []
-    for row in json.loads(path.read_text(encoding="utf-8"))["rows"].values():
+    for row in found["rows"].values():
         numbers = [str(row.get(count, "–")) for count in ("passed", "failed", "skipped")]
         reason = row.get("not_here")
         rows.append([row["words"], f"not possible here: {reason}" if reason else row["tests"], *numbers])
@@ -174,7 +168,7 @@ def _the_refusals(formats: dict) -> str:
 
 def the_photos() -> str:
     """What each road costs on real photos, and what the repair gives back."""
-    measured = _shipped("photos")
+    measured = read("photos")
 
     def row(name, one):
         accuracy = f"{one['value']:.1%} ({one['low']:.1%} to {one['high']:.1%})"

@@ -5,8 +5,7 @@
 ``artifacts/summary.json``. With ``--save`` (``make notebooks``) the outputs also
 go back into ``notebooks/``, cleaned so that two builds differ only where numbers
 do; with ``--measure`` the summary goes into ``helpers/measured/notebooks.json``,
-from which the README and the notebooks take every time and accuracy they state;
-with ``--ship`` the checkpoint that notebook 01 trained becomes the shipped one.
+from which the README and the notebooks take every time and accuracy they state.
 """
 
 import os
@@ -330,7 +329,7 @@ def keep_measured(summary: dict) -> None:
 
     A run of some notebooks only replaces what these measured.
     """
-    from helpers.training import describe_device
+    from helpers.plumbing.device import describe_device
     from helpers.workshop import readme
 
     measured = chapter.read_measured()
@@ -346,15 +345,6 @@ def keep_measured(summary: dict) -> None:
     readme.update()
 
 
-def ship() -> None:
-    """Make the checkpoint that notebook 01 has just trained the one that ships."""
-    from helpers import checkpoints
-
-    for name in (checkpoints.SHIPPED, checkpoints.SHIPPED.with_suffix(".json")):
-        with paths.replacing(name) as temporary:
-            shutil.copyfile(paths.artifact(name.name), temporary)
-
-
 def run_all(notebooks, chosen) -> int:
     """Run the notebooks, keep what is to be kept of each, and print the table; return the exit code."""
     seconds = {}
@@ -366,8 +356,6 @@ def run_all(notebooks, chosen) -> int:
             print(f"\n{path.name} stopped with an error:\n\n{error}", file=sys.stderr)
             return 1
         with interruption.later():
-            if chosen.ship and path.stem.startswith("01"):
-                ship()
             if chosen.save:
                 save_outputs(notebook, path)
     with interruption.later():
@@ -389,7 +377,7 @@ def find(names: list[str]) -> list[Path]:
     notebooks = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
     found = [path for path in notebooks if not names or path.stem.startswith(tuple(names))]
     if not found:
-        which = f" starts with {', '.join(names)}" if names else ", where they belong"
+        which = f" starts with {', '.join(map(paths.printable, names))}" if names else ", where they belong"
         raise ValueError(f"No notebook in {paths.shorten(NOTEBOOKS)}{which}.")
     return found
 
@@ -400,7 +388,6 @@ def main(arguments=None) -> int:
     )
     parser.add_argument("--save", action="store_true", help="save the outputs into notebooks/ as well")
     parser.add_argument("--measure", action="store_true", help="keep the summary as the numbers that ship")
-    parser.add_argument("--ship", action="store_true", help="ship the checkpoint that notebook 01 trains")
     parser.add_argument(
         "names", nargs="*", help="only notebooks whose name starts with one of these, e.g. 03"
     )

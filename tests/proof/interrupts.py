@@ -28,7 +28,9 @@ from helpers import runs, training
 from helpers.data import CIFAR10
 from helpers.drawings import make_drawings
 from helpers.plumbing import paths
-from helpers.training import Recipe, fit
+from helpers.plumbing.device import describe_device
+from helpers.recipe import Recipe
+from helpers.training import fit
 
 TABLE = paths.MEASURED / "interrupts.json"
 TINY = replace(Recipe.smoke(), width=0.05, batch_size=10, epochs=2)
@@ -215,12 +217,10 @@ def main() -> int:
             f"{what:<24} {how:<24} {row['tried']:4d} tried {row['interrupted']:4d} stopped {row['equal']:4d} equal"
         )
     tried, equal = (sum(row[name] for row in table.values()) for name in ("tried", "equal"))
-    print(
-        f"{equal} of {tried} runs that went on equal the run without a stop ({training.describe_device(device)})"
-    )
+    print(f"{equal} of {tried} runs that went on equal the run without a stop ({describe_device(device)})")
     written = json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else {}
     written[device.type] = {
-        "machine": training.describe_device(device),
+        "machine": describe_device(device),
         "tried": tried,
         "equal": equal,
         "rows": [{"what": what, "how": how} | dict(row) for (what, how), row in table.items()],

@@ -70,8 +70,8 @@ def pipelines(plain, camera_file) -> dict:
     return {
         "plain network": {"model": plain},
         "camera network": {"model": camera_file},
-        "camera network, several views": {"model": camera_file, "several_views": True},
-        "plain network, several views": {"model": plain, "several_views": True},
+        "camera network, several views": {"model": camera_file, "tta": True},
+        "plain network, several views": {"model": plain, "tta": True},
     }
 
 
@@ -81,7 +81,7 @@ def measure_faults(folder, plain, camera_file) -> dict:
     given = {"labels": loaded.labels}
     clean = {name: right(images=loaded.images, **given, **road) for name, road in roads.items()}
     curves, faulty = {}, {name: [] for name in roads}
-    for fault, what in camera.FAULTS.items():
+    for fault, what in camera.CORRUPTIONS.items():
         rows = {name: [] for name in ("plain network", "camera network")}
         for place, strength in enumerate(what.strengths):
             images = camera.on_pixels(what.apply, loaded.images, strength)
@@ -93,7 +93,7 @@ def measure_faults(folder, plain, camera_file) -> dict:
                     faulty[name].append(answers)
         curves[fault] = {"strengths": what.strengths, "unit": what.unit} | rows
         print(fault, flush=True)
-    kept = [place for place, what in enumerate(camera.FAULTS.values()) if not what.trained]
+    kept = [place for place, what in enumerate(camera.CORRUPTIONS.values()) if not what.trained]
     spoilt = torch.stack(faulty["plain network"], 1)
     whole = clean["plain network"][:, None].expand_as(spoilt)
     cost = summary(faulty)["plain network"] | {"gain": asdict(gain(whole, spoilt))}

@@ -248,6 +248,8 @@ def run(name: str, setting: Setting, tests: list[str]) -> dict:
         if user:
             os.chown(scratch, user["user"], user["group"])
         variables |= {"PYTHONPATH": str(folder), "HOME": str(scratch), "TMPDIR": str(scratch)}
+        if not user:  # the Swift compiler lies there
+            variables.setdefault("XDG_CACHE_HOME", str(Path.home() / ".cache"))
         if not setting.chromium:
             variables["PATH"] = programs_but(BROWSERS, scratch / "programs")
         if setting.load:

@@ -23,7 +23,7 @@ class Change:
 
     @property
     def name(self) -> str:
-        word = re.sub(r"\W+", " ", self.new or f"without {self.old}").strip()
+        word = re.sub(r"[^\w=]+", " ", self.new).strip() or re.sub(r"\W+", " ", f"without {self.old}").strip()
         return f"{self.stage}: {self.file.removesuffix('.swift')}: {word[:40]}"
 
     def noticed(self, compiler) -> str | None:

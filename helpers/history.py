@@ -1,0 +1,107 @@
+"""What happened in a training: the History that ``fit`` returns, and ``runs`` keeps."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from helpers.plumbing import paths
+from helpers.plumbing.files import check_file
+from helpers.plumbing.paths import replacing
+from helpers.plumbing.values import LARGEST, number, switch, text, whole_number
+from helpers.recipe import Recipe
+
+
+@dataclass(repr=False)
+class History:
+    """What happened in a run: one row per epoch, and how to go on.
+
+    Attributes:
+        recipe: the recipe of the run.
+        device: the device and its precision in words.
+        rows: per epoch ``epoch``, ``learning_rate`` (at its end), ``train_loss``,
+            ``train_accuracy`` (on augmented images, while learning), ``test_accuracy``
+            (0 to 1) and ``seconds`` (training and test together).
+        steps: training steps done so far.
+        finished: False when the run was interrupted.
+        state: where the run stands, so that ``fit(..., resume=history)`` goes on there: the ``"steps"`` done;
+            ``"model"``, ``"optimizer"`` and ``"scheduler"`` as their ``state_dict()``; what the ``"row"``
+            of the current epoch is made of, the ``"losses"`` and ``"hits"`` (right answers) of its
+            steps; the seconds already ``"spent"`` on it.
+    """
+
+    recipe: Recipe
+    device: str = ""
+    rows: list[dict] = field(default_factory=list)
+    steps: int = 0
+    finished: bool = False
+    state: dict | None = None
+
+    def __repr__(self) -> str:
+        how = "finished" if self.finished else "interrupted"
+        return (
+            f"History({self.recipe.name}: {how} after {len(self.rows)} epochs, {self.seconds:.0f} s, "
+            f"test accuracy {self.test_accuracy:.2%}, {self.device})"
+        )
+
+    @property
+    def test_accuracy(self) -> float:
+        """Accuracy on the test images after the last epoch, 0 to 1 (nan before the first)."""
+        return self.rows[-1]["test_accuracy"] if self.rows else float("nan")
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training and testing, all epochs together."""
+        return sum(row["seconds"] for row in self.rows)
+
+    def column(self, name: str) -> list:
+        """One value per epoch, e.g. ``history.column("train_loss")``."""
+        return [row[name] for row in self.rows]
+
+    def save(self, path: str | Path) -> None:
+        """Write the recipe and the rows as JSON (without the optimiser's state)."""
+        content = {"recipe": asdict(self.recipe), "device": self.device, "steps": self.steps}
+        content |= {"finished": self.finished, "rows": self.rows}
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "History":
+        """Read what ``save`` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is damaged, or holds something else.
+        """
+        check_file(path, "history.save(path) writes one.", LARGEST_HISTORY)
+        try:
+            return cls.of(json.loads(Path(path).read_text(encoding="utf-8")))
+        except NOT_A_HISTORY as error:
+            raise ValueError(
+                f"{paths.shorten(path)} is damaged, or no history ({type(error).__name__}). Save the history again."
+            ) from error
+
+    @classmethod
+    def of(cls, content: dict, recipe: Recipe | None = None, state: dict | None = None) -> "History":
+        """The history in a dict with the keys that ``save`` writes.
+
+        Raises:
+            One of ``NOT_A_HISTORY``: it is none.
+        """
+        rows = [{name: row[name] for name in ROW} for row in content["rows"]]
+        for value in (value for row in rows for value in row.values()):
+            number(value, -LARGEST, LARGEST)
+        recipe = recipe or Recipe.of(content["recipe"])
+        steps, finished = whole_number(content["steps"], 0), switch(content["finished"])
+        if finished != (len(rows) == recipe.epochs):
+            raise ValueError(f"{len(rows)} rows for {recipe.epochs} epochs, and finished={finished}")
+        return cls(recipe, text(content["device"]), rows, steps, finished, state)
+
+
+ROW = ("epoch", "learning_rate", "train_loss", "train_accuracy", "test_accuracy", "seconds")
+"""What a row of a history holds."""
+
+LARGEST_HISTORY = 10**7
+"""Bytes. An epoch takes about 200."""
+
+NOT_A_HISTORY = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+"""What comes of reading something else as a history."""
