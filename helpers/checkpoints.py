@@ -27,7 +27,7 @@ from helpers.drawings import make_drawings
 from helpers.evaluation import Evaluation
 from helpers.history import History
 from helpers.model import AlexNet, Normalise
-from helpers.plumbing import paths
+from helpers.plumbing import files, paths
 from helpers.plumbing.networks import check_network
 from helpers.recipe import Recipe
 from helpers.torch_files import Content, Unknown
@@ -147,7 +147,7 @@ def _fitting(mine: dict, path, network: str) -> dict:
     if problems:
         raise ValueError(
             f"{paths.shorten(path)} does not fit {network}: {_first(problems)}"
-            f"{f' (compared with what is under {torch_files.printable(where)})' if where else ''}. "
+            f"{f' (compared with what is under {paths.printable(where, 80)})' if where else ''}. "
             "Build the network as it was when it was saved: same classes, same width, same layers."
         )
     found = {name: _converted(state[name], tensor) for name, tensor in mine.items()}
@@ -175,7 +175,7 @@ def _find(mine: dict, content: Content, path) -> tuple[str, dict]:
     fitting = {where: state for where, state in inside.items() if state.keys() == mine.keys()}
     if len(fitting) > 1:
         raise ValueError(
-            f"{paths.shorten(path)} holds several sets of weights that fit: {' and '.join(map(torch_files.printable, list(fitting)[:3]))}. Take one: "
+            f"{paths.shorten(path)} holds several sets of weights that fit: {' and '.join(paths.printable(name, 80) for name in list(fitting)[:3])}. Take one: "
             f"model.load_state_dict(checkpoints.read_state(path){next(iter(fitting))})."
         )
     # If none fits, the one with most tensors shows best what differs.
@@ -218,7 +218,7 @@ def _dicts(value) -> dict[str, dict]:
         if all(isinstance(name, str) for name in value):
             found[where] = value
         waiting += [
-            (f"{where}[{torch_files.printable(name)!r}]", inside)
+            (f"{where}[{paths.printable(name, 80)!r}]", inside)
             for name, inside in value.items()
             if isinstance(inside, dict)
         ]
@@ -249,9 +249,7 @@ def _differences(mine: dict, state: dict) -> list[str]:
     """How the names and shapes of a file differ from the network's."""
     problems = [f"it lacks {name}" for name in mine if name not in state]
     problems += [
-        f"it has {torch_files.printable(name)}, which the network has not"
-        for name in state
-        if name not in mine
+        f"it has {paths.printable(name, 80)}, which the network has not" for name in state if name not in mine
     ]
     for name, tensor in mine.items():
         found = getattr(state.get(name), "shape", tensor.shape)
@@ -563,12 +561,12 @@ def _read_card(path: Path) -> dict:
         ValueError: it is damaged; the message says what is wrong.
     """
     advice = f"It is the card, which says how to build the network. {_again(path)}"
-    torch_files.check_file(path, advice, LARGEST_CARD)
+    files.check_file(path, advice, LARGEST_CARD)
     try:
         card = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
         problem = _problem(card)
     except (ValueError, RecursionError) as error:
-        problem = torch_files.printable(error)
+        problem = paths.printable(error, 80)
     if problem:
         raise ValueError(f"{paths.shorten(path)} is damaged or was changed: {problem}.")
     return card
@@ -586,14 +584,14 @@ def _problem(card) -> str:
         if name not in card and name in ("data", "classes", "test_accuracy", "recipe"):
             return f"{name} is missing"
         if name in card and not fits(card[name]):
-            return f"{name} is {torch_files.printable(repr(card[name]), 40)}, not {wanted}"
+            return f"{name} is {paths.printable(repr(card[name]), 40)}, not {wanted}"
     per_class = card.get("test_accuracy_per_class")
     if per_class is not None and list(per_class) != card["classes"]:
         return "its classes and the accuracy of each are not in the same order"
     try:
         Recipe.of(card["recipe"])
     except ValueError as error:
-        return torch_files.printable(error, 200).rstrip(".")
+        return paths.printable(error, 200).rstrip(".")
     return ""
 
 

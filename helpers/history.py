@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from helpers.plumbing import paths
+from helpers.plumbing.files import check_file
 from helpers.plumbing.paths import replacing
 from helpers.plumbing.values import LARGEST, number, switch, text, whole_number
 from helpers.recipe import Recipe
-from helpers.torch_files import check_file
 
 
 @dataclass(repr=False)

@@ -11,7 +11,6 @@ import onnx
 import torch
 from torch import nn
 
-from helpers import torch_files
 from helpers.evaluation import Evaluation, check_split
 from helpers.plumbing import exportable, onnx_files, paths
 from helpers.plumbing.errors import first_line
@@ -196,8 +195,7 @@ def _session(path):
     """
     import onnxruntime
 
-    torch_files.check_file(path, "Export the model first.")
-    onnx_files.without_weights(Path(path))
+    onnx_files.without_weights(Path(path), "Export the model first.")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is in the exception
     try:
@@ -220,7 +218,7 @@ def _fixed_batch(session, path) -> int | None:
     if not ours or inputs[0].type != "tensor(float)" or shape[1:] != [3, 32, 32]:
         given = ", ".join(f"{one.name!r} of {'×'.join(map(str, one.shape))}, {one.type}" for one in inputs)
         raise ValueError(
-            f"{paths.shorten(path)} takes {torch_files.printable(given or 'nothing', 200)}. run_onnx is for files of export_onnx: "
+            f"{paths.shorten(path)} takes {paths.printable(given or 'nothing', 200)}. run_onnx is for files of export_onnx: "
             f"one input {INPUT!r} of N×3×32×32, float, and the output {OUTPUT!r}."
         )
     return shape[0] if isinstance(shape[0], int) else None

@@ -22,9 +22,9 @@ from helpers.data import CIFAR10
 from helpers.history import LARGEST_HISTORY, NOT_A_HISTORY, History
 from helpers.plumbing import paths
 from helpers.plumbing.device import pick_device
+from helpers.plumbing.files import check_file
 from helpers.plumbing.interrupts import torch_modes
 from helpers.recipe import Recipe
-from helpers.torch_files import check_file
 from helpers.training import fit
 
 CODE = [

@@ -13,6 +13,7 @@ import torch
 
 from helpers import checkpoints, torch_files
 from helpers.model import AlexNet
+from helpers.plumbing import files
 
 
 def stored(path, program: bytes, **records):
@@ -176,7 +177,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 def test_a_file_larger_than_the_limit_is_not_read(tmp_path):
     with open(tmp_path / "a.pth", "wb") as file:
-        file.truncate(torch_files.LARGEST + 1)  # a hole: it takes no room on the disk
+        file.truncate(files.LARGEST + 1)  # a hole: it takes no room on the disk
     refuse(tmp_path / "a.pth", r"has 1,000 MB, and more than 1,000 MB are not read")
 
 
@@ -199,7 +200,19 @@ def tensor(sizes: bytes, strides: bytes, count=b"K\x01", offset=b"K\x00") -> byt
 def laughs(last: bytes) -> bytes:
     """A tuple of two, forty deep, then something that goes through all of it: 2⁴⁰ steps."""
     steps = b"".join(b"h%ch%c\x86q%c" % (k, k, k + 1) for k in range(40))
-    return b"\x80\x02]q\x00" + steps + last
+    return b"\x80\x02)q\x00" + steps + last
+
+
+def often(first: bytes, steps: bytes) -> bytes:
+    """One tuple of ninety thousand parts, and steps that take it, sixty thousand times."""
+    return (
+        b"\x80\x02ccollections\nOrderedDict\nq\x00("
+        + first
+        + b"N" * 90_000
+        + b"tq\x01"
+        + steps * 60_000
+        + b"."
+    )
 
 
 HOSTILE = {
@@ -214,6 +227,10 @@ HOSTILE = {
     "a name of control characters": (b"\x80\x02c\x1b[2J\nx\n.", r"asks for \\x1b\[2J\.x"),
     "a tuple as a key": (laughs(b"}h\x28Ns."), "damaged"),
     "a tuple in a set": (laughs(b"c__builtin__\nset\n]h\x28a\x85R."), "damaged"),
+    "a tuple counted": (laughs(b"ccollections\nCounter\n]h\x28N\x86a\x85R."), "damaged"),
+    "a tuple as a name": (laughs(b"h\x28X\x01\x00\x00\x00x\x93."), "damaged"),
+    "a long call, often": (often(b"", b"h\x00h\x01R"), "more than 300,000 steps"),
+    "a long reference, often": (often(b"X\x06\x00\x00\x00module", b"h\x01Q"), "damaged"),
     "a place in the memo": (b"\x80\x02]r\xff\xff\xff\x7f0.", "asks for POP"),
     "a long number": (b"\x80\x02\x8b\xff\xff\xff\x7f1.", "damaged"),
     "a long text": (b"\x80\x02X\xff\xff\xff\x7f1.", "damaged"),
@@ -239,6 +256,12 @@ HOSTILE = {
 def test_a_file_made_to_do_harm_is_refused(tmp_path, kind):
     content, message = HOSTILE[kind]
     refuse(stored(tmp_path / "a.pth", content, _0=struct.pack("f", 1)), message)
+
+
+def test_a_counter_is_filled_and_does_not_count(tmp_path):
+    """Counter.update would hash what is put under a key: here 2⁴⁰ steps."""
+    path = stored(tmp_path / "a.pth", laughs(b"ccollections\nCounter\n)RX\x01\x00\x00\x00ah\x28s."))
+    assert list(checkpoints.read_state(path)) == ["a"]
 
 
 def test_a_pickle_of_too_many_steps_is_left(tmp_path):

@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 from helpers.netron_view import models, page, pictures
+from helpers.netron_view.layers import Model
 from helpers.netron_view.limits import plain, readable
 from helpers.netron_view.models import ModelFileError
 from helpers.netron_view.page import NetronFilesError
@@ -52,7 +53,7 @@ class GraphView:
     out of the output on the way, and the picture stays.
     """
 
-    def __init__(self, model: models.Model, height: int, options: dict, still: bytes | None):
+    def __init__(self, model: Model, height: int, options: dict, still: bytes | None):
         self._model = model
         self._height = height
         self._options = options
@@ -304,11 +305,11 @@ def _options(attributes: bool, names: bool, horizontal: bool) -> dict:
     return {**options, "direction": "horizontal"} if horizontal else options
 
 
-def _key(model: models.Model, options: dict) -> str:
+def _key(model: Model, options: dict) -> str:
     return "-".join([model.graph.key(), *sorted(options)])
 
 
-def _still(model: models.Model, options: dict) -> bytes | None:
+def _still(model: Model, options: dict) -> bytes | None:
     """The kept picture of this graph; else one drawn now; else None: without Chromium nothing is said."""
     kept = pictures.kept(_key(model, options))
     if kept or pictures.browser() is None or model.graph.parts > pictures.MOST_PARTS:
@@ -320,7 +321,7 @@ def _still(model: models.Model, options: dict) -> bytes | None:
     return drawn if len(drawn) <= pictures.LARGEST else None
 
 
-def _caption(model: models.Model, pictured: bool) -> str:
+def _caption(model: Model, pictured: bool) -> str:
     text = (
         f"{plain(model.identifier)}: {len(model.graph.layers)} layers, drawn by Netron {page.netron_version()}. "
         f"The weights are left out ({readable(model.left_out)} of {readable(model.size)}); "
@@ -330,7 +331,7 @@ def _caption(model: models.Model, pictured: bool) -> str:
     return f"{text} {pictures.too_long(model.graph)}" if long else text
 
 
-def _described(model: models.Model) -> str:
+def _described(model: Model) -> str:
     """The graph in one sentence, for those who do not see the picture."""
     graph = model.graph
     ends = [
@@ -348,7 +349,7 @@ def _listed(texts) -> str:
     return ", ".join(texts[:40]) + (f" and {len(texts) - 40} more" if len(texts) > 40 else "")
 
 
-def _outline(model: models.Model) -> str:
+def _outline(model: Model) -> str:
     graph = model.graph
     rows = [("name", "operator", "output", "weights")]
     rows += [(name, "input", shape, "") for name, shape in graph.inputs]

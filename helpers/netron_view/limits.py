@@ -5,11 +5,20 @@ unpacking to more than it is, or by naming one part of itself again and again. S
 package trusts a number in a file. It keeps a sum of the bytes it holds and a count of what it visits.
 """
 
+from helpers.plumbing.files import Refusal
+from helpers.plumbing.paths import printable
+
+LARGEST_FILE = 600 * 2**20
+"""Bytes of an ONNX file or a specification of Core ML, which are read whole."""
+
 LARGEST_GRAPH = 24 * 2**20
 """Bytes of what is left without the weights. A page with more would not open in a notebook."""
 
 MOST_VISITS = 1_000_000
 """Parts of a file (fields, records, steps of a pickle) that are looked at. ResNet-152 has 25,000."""
+
+MOST_LAYERS = 20_000
+"""Layers of a graph. Netron itself takes minutes for so many."""
 
 MOST_DEPTH = 100
 """Messages in each other, as protobuf itself has it; dicts and modules in each other."""
@@ -17,12 +26,15 @@ MOST_DEPTH = 100
 MOST_DIMENSIONS = 8
 """Dimensions of a shape that are shown. A longer one ends in ``…``."""
 
+KEEP_VALUES = 8
+"""Tensors of at most this many values stay in: shapes to reshape to, scalars, a mean per colour channel."""
+
 LONGEST_NAME = 200
 """Characters of a name that are shown."""
 
 
-class TooLargeError(ValueError):
-    """There is more in the file than can be drawn. The message continues after the file's name."""
+class TooLargeError(Refusal):
+    """There is more in the file than can be drawn; ``serve()`` can show it."""
 
 
 class Allowance:
@@ -55,15 +67,28 @@ def readable(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
-def plain(text, longest: int = LONGEST_NAME) -> str:
+def read_whole(path, advice: str) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        TooLargeError: it is too large to be read; ``advice`` is a sentence that says what to do.
+    """
+    size = path.stat().st_size
+    if size > LARGEST_FILE:
+        raise TooLargeError(
+            f"has {readable(size)}, more than the {readable(LARGEST_FILE)} that are read into memory to take the weights "
+            f"out. {advice}"
+        )
+    return path.read_bytes()
+
+
+def plain(text) -> str:
     """A name from a file as one line of printable text, cut where it is too long to be read."""
-    text = text if isinstance(text, str) else str(text)
-    shown = "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text[: longest + 1])
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+    return printable(text, LONGEST_NAME)
 
 
 def shape(sizes) -> str:
     """A shape as text, e.g. ``"1×64×16×16"``. A size may be a number or a name."""
     sizes = sizes[: MOST_DIMENSIONS + 1]
-    shown = [plain(size, 24) for size in sizes[:MOST_DIMENSIONS]]
+    shown = [printable(size, 24) for size in sizes[:MOST_DIMENSIONS]]
     return "×".join([*shown, "…"] if len(sizes) > MOST_DIMENSIONS else shown)

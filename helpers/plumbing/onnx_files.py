@@ -6,14 +6,10 @@ from pathlib import Path
 import onnx
 from onnx import external_data_helper
 
-from helpers import torch_files
-from helpers.plumbing import paths
+from helpers.plumbing import files, paths
 
-_BEGINNINGS = (
-    (b"\x80", 0, "a Python pickle: weights or a model of PyTorch. Load it with helpers.checkpoints and export it."),
-    (b"ORTM", 4, "a model in ONNX Runtime's own format (.ort). Give the .onnx file that it was made from."),
-)  # fmt: skip
-"""What ``torch_files.what_it_is`` does not name."""
+LARGEST = 2**31
+"""Bytes of a protobuf message, which an ONNX file is."""
 
 
 def read(path: Path) -> onnx.ModelProto:
@@ -23,11 +19,7 @@ def read(path: Path) -> onnx.ModelProto:
         FileNotFoundError: there is no such file, or the second file with the weights is missing.
         ValueError: it is no ONNX file, or is damaged.
     """
-    if not path.exists():
-        raise FileNotFoundError(
-            f"There is no {paths.shorten(path)}. Run notebook 03, which exports it, first."
-        )
-    proto = without_weights(path)
+    proto = without_weights(path, "Run notebook 03, which exports it, first.")
     try:
         external_data_helper.load_external_data_for_model(proto, str(path.parent))
     except Exception as error:  # a ValidationError, or what reading gave
@@ -38,12 +30,17 @@ def read(path: Path) -> onnx.ModelProto:
     return proto
 
 
-def without_weights(path: Path) -> onnx.ModelProto:
-    """The model in a file that exists; weights in a second file are there, and are not read.
+def without_weights(path: Path, advice: str) -> onnx.ModelProto:
+    """The model in a file; weights in a second file are there, and are not read.
+
+    Args:
+        path: of the file.
+        advice: what to do when there is none.
 
     Raises:
         FileNotFoundError, ValueError: as ``read``.
     """
+    files.check_file(path, advice, LARGEST)
     kind = _foreign(path)
     if kind:
         raise ValueError(f"{paths.shorten(path)} is no ONNX file: it is {kind}")
@@ -84,33 +81,29 @@ def check_weights(proto: onnx.ModelProto, folder: Path | None, name: str) -> Non
 
 def _foreign(path: Path) -> str | None:
     """What a file is instead, and what to do; None when its first bytes do not say."""
-    if not path.is_file():  # a pipe would wait forever
-        return "a folder. Give the .onnx file in it." if path.is_dir() else "a pipe or a device."
     with path.open("rb") as stream:
         begin = stream.read(512)
     if not begin:
         return "empty. Copy or export it again."
     if begin.startswith(b"PK\x03\x04"):
         return _archive(path)
-    kind = torch_files.what_it_is(begin, path.suffix.lower())
-    if kind and "ONNX" not in kind:
-        return kind
-    return next((what for sign, place, what in _BEGINNINGS if begin[place:].startswith(sign)), None)
+    if begin.startswith(b"\x80"):
+        return (
+            "a Python pickle: weights or a model of PyTorch. Load it with helpers.checkpoints and export it."
+        )
+    kind = files.what_it_is(begin, path.suffix.lower())
+    return None if kind and "ONNX file" in kind else kind
 
 
 def _archive(path: Path) -> str:
     """What is in a ZIP archive."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with files.Bounded(path) as file, zipfile.ZipFile(file) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return "a ZIP archive that cannot be opened. Copy or download it again."
-    if any("/code/" in name or name.endswith("/constants.pkl") for name in names):
-        return "TorchScript (torch.jit.load opens it). Export the network itself, notebook 03."
-    if any(name.endswith("archive_format") for name in names):
-        return (
-            "a program of torch.export (torch.export.load opens it). Export the network to ONNX, notebook 03."
-        )
+    if kind := files.what_is_in(names):
+        return f"{kind} Then export the network, notebook 03."
     if any(name.endswith("data.pkl") for name in names):
         return (
             "a checkpoint of PyTorch. Load it with helpers.checkpoints and export the network, notebook 03."

@@ -112,13 +112,19 @@ def _writable(folder: Path) -> Path:
     return folder
 
 
-def printable(text: str) -> str:
+def printable(text, longest: int | None = None) -> str:
     """A text from outside as it may go to a terminal: what is no visible sign is written as its code.
 
     A server, or the name of a file, could otherwise move the cursor or turn the writing round; and a
     name that is no UTF-8 could not be printed at all.
+
+    Args:
+        text: a text, or whatever ``str`` makes one of.
+        longest: characters of the result; a longer one ends in ``…``.
     """
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    seen = str(text)[: None if longest is None else longest + 1]
+    shown = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in seen)
+    return shown if longest is None or len(shown) <= longest else shown[: longest - 1] + "…"
 
 
 def shorten(path: str | os.PathLike) -> str:
