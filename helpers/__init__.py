@@ -8,7 +8,7 @@ The lessons, in the order in which the notebooks introduce them:
 
 ==============  ==  ==========================================================
 chapter         00  what every notebook says at its start and keeps at its end
-data            00  CIFAR-10: find, download, verify, hold in memory
+data            00  CIFAR-10: find, verify, hold in memory
 drawings        00  ten drawn classes, for a machine with no data and no network
 figures         00  one style for every figure
 recipe          00  everything that decides how a training ends

@@ -50,12 +50,13 @@ def check(images: object, *strengths: object) -> None:
             "For one picture use image[None], for pixels from 0 to 255 images.float() / 255, for other floats images.float()."
         )
     for strength in strengths:
-        number = isinstance(strength, numbers.Real) and math.isfinite(strength)
-        if not number and not isinstance(strength, torch.Tensor):
+        if isinstance(strength, numbers.Real) and math.isfinite(strength):
+            continue
+        if not isinstance(strength, torch.Tensor):
             raise ValueError(
                 f"A corruption's strength is a number, not {strength!r}. helpers.camera.CORRUPTIONS has some."
             )
-        if not number and strength.numel() not in (1, len(images)):
+        if strength.numel() not in (1, len(images)):
             raise ValueError(
                 f"These are {strength.numel()} strengths for {len(images)} images. Give one number, or one for each image."
             )

@@ -3,8 +3,10 @@
 import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from helpers.plumbing import paths
+from helpers.plumbing.measured import read
 from helpers.plumbing.mode import mode
 
 MEANING = {
@@ -25,10 +27,8 @@ NOTEBOOKS = {
 }
 """Every notebook, in order, and what it is for in a few words."""
 
-MEASURED = paths.MEASURED / "notebooks.json"
-"""What the saved notebooks measured, mode by mode; ``make notebooks`` writes it."""
-
-_current, _recorded = None, {}
+_current: str | None = None
+_recorded: dict = {}
 """The notebook that runs, and what it has recorded. It is not read back: another run may be writing there."""
 
 
@@ -70,14 +70,9 @@ def in_words(seconds: float) -> str:
     return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
 
 
-def read_measured() -> dict:
-    """The numbers that ship with the project: mode → ``seconds`` and ``machines`` by notebook, and the rest of a summary."""
-    return json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.exists() else {}
-
-
 def show_map() -> None:
     """Print every notebook, what it is for, and how long it took where it was measured."""
-    measured = read_measured()
+    measured = read("notebooks")
     modes = [name for name in ("quick", "full") if name in measured]
     print(f"{'notebook':<22} {'you learn to':<56}" + "".join(f"{name:>12}" for name in modes))
     for notebook, purpose in NOTEBOOKS.items():
@@ -92,7 +87,7 @@ def measured_on(measured: dict) -> dict[str, str]:
     """The machines that the times come from, each with its notebooks (in all modes) by number; "" for all of them.
 
     Args:
-        measured: what ``read_measured`` returns.
+        measured: mode → ``seconds`` and ``machines`` by notebook, as ``helpers/measured/notebooks.json`` holds them.
     """
     machines: dict[str, set[str]] = {}
     for one in measured.values():
@@ -103,7 +98,7 @@ def measured_on(measured: dict) -> dict[str, str]:
     return {machine: "notebooks " + ", ".join(sorted(numbers)) for machine, numbers in machines.items()}
 
 
-def record(**measured) -> None:
+def record(**measured: Any) -> None:
     """Keep what this notebook measured, for the table at the end of ``make run``.
 
     Args:

@@ -8,6 +8,9 @@ figure is drawn in one piece, and they share the style.
 
 import itertools
 import numbers
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -15,7 +18,7 @@ from IPython.display import display
 
 INK, SOFT, ACCENT = "#1b3a57", "#9db4c8", "#d9662b"
 
-STYLE = {
+STYLE: dict = {
     "figure.dpi": 110,
     "figure.constrained_layout.use": True,
     "font.size": 9,
@@ -29,7 +32,7 @@ STYLE = {
 }
 
 
-def show(figure, alt: str) -> None:
+def show(figure: Any, alt: str) -> None:
     """Display a figure with its alternative text, and close it.
 
     Args:
@@ -75,7 +78,7 @@ def _grid(count: int, columns: int, side: float):
     return figure, list(axes.flat)
 
 
-def images(pictures, titles, *, columns: int = 10, alt: str) -> None:
+def images(pictures: torch.Tensor, titles: Sequence[str], *, columns: int = 10, alt: str) -> None:
     """A grid of pictures with a title above each.
 
     Args:
@@ -98,7 +101,9 @@ def images(pictures, titles, *, columns: int = 10, alt: str) -> None:
         show(figure, alt)
 
 
-def one_of_each(pictures, labels, classes, *, rows: int = 4) -> None:
+def one_of_each(
+    pictures: torch.Tensor, labels: torch.Tensor, classes: Sequence[str], *, rows: int = 4
+) -> None:
     """A column of example pictures for every class.
 
     Args:
@@ -119,7 +124,7 @@ def one_of_each(pictures, labels, classes, *, rows: int = 4) -> None:
     images(shown, titles, columns=len(classes), alt=alt)
 
 
-def class_counts(splits: dict, classes) -> None:
+def class_counts(splits: dict, classes: Sequence[str]) -> None:
     """Bars: how many images each class has.
 
     Args:
@@ -154,7 +159,7 @@ def class_counts(splits: dict, classes) -> None:
         show(figure, f"Bar chart of the number of images per class; the smallest bar has {low:,}.")
 
 
-def filters(before, after) -> None:
+def filters(before: torch.Tensor, after: torch.Tensor) -> None:
     """The kernels of the first convolution as small pictures, before and after training.
 
     Args:
@@ -182,7 +187,7 @@ def filters(before, after) -> None:
         )
 
 
-def curves(history) -> None:
+def curves(history: Any) -> None:
     """Loss and accuracy by epoch, from a ``History``; dotted lines where the training images get larger."""
     epochs = history.column("epoch")
     if not epochs:
@@ -199,8 +204,8 @@ def curves(history) -> None:
         middle = max(inner, key=lambda place: abs(train[place] - test[place]))
         for name, line, other, color in (("train", train, test, "#6d8498"), ("test", test, train, ACCENT)):
             away = 7 if line[middle] > other[middle] else -15
-            place = {"xytext": (0, away), "textcoords": "offset points", "ha": "center"}
-            right.annotate(name, (epochs[middle], line[middle]), color=color, **place)
+            beside = {"xytext": (0, away), "textcoords": "offset points", "ha": "center"}
+            right.annotate(name, (epochs[middle], line[middle]), color=color, **beside)
         right.margins(y=0.12)
         right.set(title="accuracy", xlabel="epoch")
         right.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -277,7 +282,7 @@ LOOPS = {
 """The training loops of the benchmark: name, colour and mark of each."""
 
 
-def benchmark(results: dict, *, target: float, path=None) -> None:
+def benchmark(results: dict, *, target: float, path: str | Path | None = None) -> None:
     """What ``helpers.workshop.bench`` measured: three training loops against the clock, and what each trick is worth.
 
     Args:
@@ -338,7 +343,7 @@ def _without_each(axis, tricks: list) -> None:
     axis.grid(axis="y", visible=False)
 
 
-def confusion(matrix, classes) -> None:
+def confusion(matrix: torch.Tensor, classes: Sequence[str]) -> None:
     """The confusion matrix in per cent of each row.
 
     Args:
@@ -377,7 +382,7 @@ def confusion(matrix, classes) -> None:
         )
 
 
-def per_class(matrix, classes) -> None:
+def per_class(matrix: torch.Tensor, classes: Sequence[str]) -> None:
     """Bars: the accuracy of each class, lowest first.
 
     Args:
@@ -403,7 +408,7 @@ def per_class(matrix, classes) -> None:
         )
 
 
-def mistakes(evaluation, pictures, classes, *, count: int = 20) -> None:
+def mistakes(evaluation: Any, pictures: torch.Tensor, classes: Sequence[str], *, count: int = 20) -> None:
     """The wrong answers that the model was surest of.
 
     Args:
@@ -435,7 +440,7 @@ def mistakes(evaluation, pictures, classes, *, count: int = 20) -> None:
     )
 
 
-def reliability(evaluation, *, bins: int = 10) -> float:
+def reliability(evaluation: Any, *, bins: int = 10) -> float:
     """A reliability diagram: how far the model's probabilities can be taken at their word.
 
     For the answers given with about 70 % probability, 70 % should be right. The
@@ -482,7 +487,7 @@ def reliability(evaluation, *, bins: int = 10) -> float:
     return error
 
 
-def waterfall(steps, *, alt: str) -> None:
+def waterfall(steps: Any, *, alt: str) -> None:
     """How an accuracy falls, cause by cause: each bar hangs where the one before it ended.
 
     Args:
@@ -566,7 +571,7 @@ def coverage(curves: dict, *, alt: str) -> None:
         show(figure, alt)
 
 
-def threshold(curve, chosen) -> None:
+def threshold(curve: Any, chosen: Any) -> None:
     """What a threshold does: the share of images that get an answer, and the share of answers that are right.
 
     Args:

@@ -6,6 +6,7 @@ Notebook 03 introduces the export and calls ``torch.onnx.export`` itself.
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -33,11 +34,19 @@ class WithSoftmax(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, image):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.model(image).softmax(dim=1)
 
 
-def export_onnx(model, path, *, classes, dynamo=True, batch=1, metadata=None) -> onnx.ModelProto:
+def export_onnx(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    classes: Any,
+    dynamo: bool = True,
+    batch: int | None = 1,
+    metadata: dict | None = None,
+) -> onnx.ModelProto:
     """Export ``model`` with a softmax to one ONNX file, check the file, and return what it holds.
 
     Args:
@@ -93,7 +102,7 @@ def _write(model: nn.Module, path, dynamo: bool, batch: int | None) -> None:
     example = torch.zeros(batch or 2, 3, 32, 32, device=device_of(model))
     # A model on channels_last memory exports the same graph, but with the strides in its way.
     network = WithSoftmax(model).eval()
-    options = {"input_names": [INPUT], "output_names": [OUTPUT], "dynamo": dynamo}
+    options: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT], "dynamo": dynamo}
     if dynamo:
         options["external_data"] = False  # one file, not a second one with the weights
         if batch is None:
@@ -142,7 +151,9 @@ def _check_answers(model: nn.Module, batch: int, classes: int) -> None:
         exportable.check_logits_only(answer)
 
 
-def run_onnx(path, images, labels, batch_size: int = 1000) -> Evaluation:
+def run_onnx(
+    path: str | Path, images: torch.Tensor, labels: torch.Tensor, batch_size: int = 1000
+) -> Evaluation:
     """Run an ONNX file on all images with ONNX Runtime, on the CPU.
 
     Args:
@@ -166,7 +177,7 @@ def run_onnx(path, images, labels, batch_size: int = 1000) -> Evaluation:
     session = _session(path)
     fixed = _fixed_batch(session, path)
     size = fixed or batch_size
-    probs = []
+    answers = []
     for batch in images.split(size):
         pixels = batch.float() / 255
         if fixed:
@@ -177,8 +188,8 @@ def run_onnx(path, images, labels, batch_size: int = 1000) -> Evaluation:
             raise ValueError(
                 f"{paths.shorten(path)} cannot be run: {first_line(error)}. Export it again."
             ) from error
-        probs.append(torch.from_numpy(found)[: len(batch)])
-    probs = torch.cat(probs)
+        answers.append(torch.from_numpy(found)[: len(batch)])
+    probs = torch.cat(answers)
     if probs.ndim != 2 or len(probs) != len(images) or probs.shape[1] <= int(labels.max()):
         raise ValueError(
             f"{paths.shorten(path)} gives {'×'.join(map(str, probs.shape))} for {len(images)} images, and N×classes is needed. "

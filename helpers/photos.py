@@ -6,10 +6,10 @@ They stay where they are: nothing here writes them or sends them anywhere.
 
 import contextlib
 import io
-import json
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from helpers.data import CLASSES
 from helpers.evaluation import Evaluation
 from helpers.intervals import Interval, share
 from helpers.plumbing import paths
+from helpers.plumbing.measured import read
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 """What a photo's name may end in, in small or capital letters. Other files are left alone."""
@@ -59,7 +60,7 @@ LARGE_PIXELS = 16_000_000
 # -- one photo ---------------------------------------------------------------------------------------
 
 
-def open_photo(path) -> Image.Image:
+def open_photo(path: str | Path) -> Image.Image:
     """Open a photo as the person who took it saw it: upright, RGB, 8 bits.
 
     * The orientation that a phone notes beside the pixels (EXIF) is applied.
@@ -143,11 +144,17 @@ def _to_srgb(image, profile: bytes | None) -> Image.Image:
         with contextlib.suppress(ImageCms.PyCMSError):  # it is damaged, or made for another kind of picture
             numbers = image if image.mode == mode else image.convert(mode)
             srgb = ImageCms.createProfile("sRGB")
-            return ImageCms.profileToProfile(numbers, io.BytesIO(profile), srgb, outputMode="RGB")
+            converted = ImageCms.profileToProfile(numbers, io.BytesIO(profile), srgb, outputMode="RGB")
+            return converted or image.convert("RGB")
     return image.convert("RGB")
 
 
-def shrink(picture, crop: str = "centre crop", resize: str = "antialiased", size: int = 32) -> torch.Tensor:
+def shrink(
+    picture: Image.Image | np.ndarray | torch.Tensor,
+    crop: str = "centre crop",
+    resize: str = "antialiased",
+    size: int = 32,
+) -> torch.Tensor:
     """Make a photo square and small.
 
     Args:
@@ -229,7 +236,7 @@ class Photos:
         return f"{len(self.labels)} photos of {len(set(self.labels.tolist()))} classes{some}"
 
 
-def find(folder) -> tuple[list[Path], list[int], list[Path]]:
+def find(folder: str | Path) -> tuple[list[Path], list[int], list[Path]]:
     """The photos of a folder with one folder per class: their paths, their labels, and what was left alone.
 
     Hidden files are passed over.
@@ -289,7 +296,9 @@ def _meant(name: str) -> str | None:
     return None
 
 
-def load_photos(folder, crop="centre crop", resize="antialiased", size: int = 32) -> Photos:
+def load_photos(
+    folder: str | Path, crop: str = "centre crop", resize: str = "antialiased", size: int = 32
+) -> Photos:
     """Open all photos of a folder and make them small. One photo is held in memory at a time.
 
     Args:
@@ -307,7 +316,7 @@ def load_photos(folder, crop="centre crop", resize="antialiased", size: int = 32
 # -- answers -----------------------------------------------------------------------------------------
 
 
-def tta_views(images) -> list[torch.Tensor]:
+def tta_views(images: torch.Tensor) -> list[torch.Tensor]:
     """Ten views for test-time augmentation: whole and as four overlapping crops, each with its mirror image.
 
     An object that is small in one view may be large in another. The mean of the answers is steadier than
@@ -331,7 +340,7 @@ VIEW_SHARE = 0.875
 """The side of a crop in ``tta_views``, as a share of the picture's."""
 
 
-def to_32(images) -> torch.Tensor:
+def to_32(images: torch.Tensor) -> torch.Tensor:
     """N×3×S×S to N×3×32×32, uint8, averaging where pixels are left out."""
     if images.shape[-2:] == (32, 32):
         return images
@@ -339,7 +348,7 @@ def to_32(images) -> torch.Tensor:
     return small.round().clamp(0, 255).to(torch.uint8)
 
 
-def ask(model, images, labels, *, tta: bool = False) -> Evaluation:
+def ask(model: Any, images: torch.Tensor, labels: torch.Tensor, *, tta: bool = False) -> Evaluation:
     """What a Core ML file answers to pictures.
 
     Args:
@@ -401,7 +410,14 @@ class Result:
         figures.images(pictures, titles, alt=alt)
 
 
-def evaluate_folder(folder, model=None, *, crop="centre crop", resize="antialiased", tta=False) -> Result:
+def evaluate_folder(
+    folder: str | Path,
+    model: Any = None,
+    *,
+    crop: str = "centre crop",
+    resize: str = "antialiased",
+    tta: bool = False,
+) -> Result:
     """Put all photos of a folder to a Core ML file.
 
     Args:
@@ -432,13 +448,12 @@ def measured(section: str) -> dict[str, tuple[Interval, Interval]]:
         section: ``"files"``, ``"shapes"``, ``"clean"``, ``"cost_of_faults"`` (against the photos as they are),
             ``"under_faults"``, ``"under_faults_not_trained"`` or ``"test_images"``.
     """
-    table = json.loads((paths.MEASURED / "photos.json").read_text(encoding="utf-8"))
-    rows = {name: dict(row) for name, row in table[section].items()}
+    rows = {name: dict(row) for name, row in read("photos")[section].items()}
     gains = {name: Interval(**row.pop("gain")) for name, row in rows.items()}
     return {name: (Interval(**row), gains[name]) for name, row in rows.items()}
 
 
-def to_coreml(network=None, name: str = "photos.mlmodel", **arguments) -> Path:
+def to_coreml(network: torch.nn.Module | None = None, name: str = "photos.mlmodel", **arguments: Any) -> Path:
     """A network as a Core ML file in ``artifacts/scratch/``, by the road of notebooks 03 and 04.
 
     Args:
@@ -456,6 +471,6 @@ def to_coreml(network=None, name: str = "photos.mlmodel", **arguments) -> Path:
     network = checkpoints.load_camera()[0] if network is None else network
     onnx = paths.artifact(f"scratch/{Path(name).stem}.onnx")
     export_onnx(network, onnx, classes=CLASSES)
-    usual = {"image_input_names": ["image"], "mode": "classifier", "class_labels": list(CLASSES)}
+    usual: dict = {"image_input_names": ["image"], "mode": "classifier", "class_labels": list(CLASSES)}
     usual |= {"preprocessing_args": {"image_scale": 1 / 255}}
     return coreml.save(convert(onnx, **(usual | arguments)), paths.artifact(f"scratch/{name}"))

@@ -3,6 +3,7 @@
 Notebook 01 introduces it, field by field.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -13,7 +14,13 @@ from helpers.plumbing import paths
 from helpers.plumbing.mode import mode
 from helpers.plumbing.values import number, switch, text, whole_number, whole_numbers
 
-KINDS = {int: whole_number, float: number, bool: switch, str: text, tuple[int, ...]: whole_numbers}
+KINDS: dict[Any, Callable] = {
+    int: whole_number,
+    float: number,
+    bool: switch,
+    str: text,
+    tuple[int, ...]: whole_numbers,
+}
 """How the value of a field is checked, by the field's type."""
 
 RETIRED = {"schedule", "nesterov", "alternating", "bfloat16", "channels_last", "keep_memory"}

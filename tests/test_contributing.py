@@ -6,6 +6,7 @@ import pytest
 
 from helpers import chapter
 from helpers.plumbing import paths
+from helpers.plumbing.measured import read
 from helpers.workshop import house
 
 TEXT = house.CONTRIBUTING.read_text(encoding="utf-8")
@@ -42,7 +43,7 @@ def test_every_target_has_its_cost():
 
 
 def test_the_times_of_the_targets_are_the_measured_ones():
-    seconds = {name: sum(one["seconds"].values()) for name, one in chapter.read_measured().items()}
+    seconds = {name: sum(one["seconds"].values()) for name, one in read("notebooks").items()}
     for target, took in {
         "`run`": seconds["quick"],
         "`run MODE=full`": seconds["full"],

@@ -71,7 +71,7 @@ def test_lessons_and_machines_import_no_workshop_and_plumbing_no_lesson():
         if room != "workshop":
             assert not [one for one in used if one.startswith("workshop")], name
         if room == "plumbing":
-            assert {one.split(".")[0] for one in used} <= {"plumbing", "torch_files"}, name
+            assert {one.split(".")[0] for one in used} <= {"plumbing"}, name
         if name == "torch_files":
             assert {one.split(".")[0] for one in used} <= {"plumbing"}
 

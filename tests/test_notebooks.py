@@ -9,7 +9,7 @@ import torch
 
 from helpers import chapter, checkpoints, model, photos
 from helpers.coreml_runtime import load
-from helpers.plumbing import paths
+from helpers.plumbing import measured, paths
 from helpers.workshop import readme
 
 NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
@@ -143,7 +143,7 @@ def test_it_imports_nothing_it_does_not_use(path):
 def test_the_readme_says_what_was_measured():
     text = readme.README.read_text(encoding="utf-8")
     assert readme.filled(text) == text, "run: python -m helpers.workshop.readme"
-    full = chapter.read_measured()["full"]
+    full = measured.read("notebooks")["full"]
     assert f"{full['test_accuracy']:.2%}" in text
     assert f"{full['parity']['AlexNet.mlpackage']['max_abs_diff']:.1e}" in text
 

@@ -92,8 +92,8 @@ def test_saving_keeps_outputs_and_two_builds_are_the_same(folder):
 
 
 def test_measuring_one_notebook_keeps_what_the_others_measured(folder, monkeypatch):
-    measured = paths.artifact("measured.json")
-    monkeypatch.setattr(chapter, "MEASURED", measured)
+    measured = paths.artifact("notebooks.json")
+    monkeypatch.setattr(paths, "MEASURED", measured.parent)
     monkeypatch.setattr("helpers.workshop.readme.update", lambda: None)
     old = {
         "seconds": {"00_hello": 5.0, "01_result": 7.0},

@@ -6,7 +6,7 @@ import tomllib
 from helpers.plumbing import paths
 
 PYPROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-CHECKED = [paths.ROOT / name for name in PYPROJECT["tool"]["mypy"]["files"]]
+CHECKED = [path for name in PYPROJECT["tool"]["mypy"]["files"] for path in paths.ROOT.glob(name)]
 
 
 def public_functions(tree):

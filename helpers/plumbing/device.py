@@ -3,7 +3,7 @@
 import torch
 
 
-def pick_device(wanted=None) -> torch.device:
+def pick_device(wanted: str | torch.device | None = None) -> torch.device:
     """``wanted``, or else the fastest device there is: an NVIDIA GPU, then Apple's GPU, then the CPU.
 
     Raises:

@@ -19,7 +19,7 @@ class Refusal(ValueError):
     """What a reader says of a file that it does not read. The message continues after the file's name."""
 
 
-def check_file(path, advice: str, largest: int = LARGEST) -> int:
+def check_file(path: str | Path, advice: str, largest: int = LARGEST) -> int:
     """The size in bytes of an ordinary file. It is not opened: a pipe would wait for its writer.
 
     Raises:
@@ -106,7 +106,7 @@ def what_is_in(names: list[str]) -> str | None:
 class Bounded(io.FileIO):
     """A file of which nothing large is read in one go: a zip archive's list of contents is."""
 
-    def read(self, size=-1):
+    def read(self, size: int = -1) -> bytes:
         if size is None or size < 0 or size > LARGEST_DIRECTORY:
             size = LARGEST_DIRECTORY
         return super().read(size)

@@ -112,7 +112,7 @@ def _writable(folder: Path) -> Path:
     return folder
 
 
-def printable(text, longest: int | None = None) -> str:
+def printable(text: object, longest: int | None = None) -> str:
     """A text from outside as it may go to a terminal: what is no visible sign is written as its code.
 
     A server, or the name of a file, could otherwise move the cursor or turn the writing round; and a

@@ -5,6 +5,8 @@ Checked with version 9.0. Nothing here changes the package for longer than one c
 
 import contextlib
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +23,14 @@ def identifier(name: str) -> str:
     return NameSanitizer("var_").sanitize_name(name, allow_prefix_underscore=False)
 
 
-def numpy_type(x) -> np.dtype:
+def numpy_type(x: Any) -> np.dtype:
     """The NumPy type of a variable of the Builder."""
     from coremltools.converters.mil.mil.types import nptype_from_builtin
 
     return np.dtype(nptype_from_builtin(x.dtype))
 
 
-def in_float16(model):
+def in_float16(model: Any) -> Any:
     """An ML program that stores its weights and computes in 16 bits: the pass of a conversion to float16."""
     from coremltools.converters.mil.mil.passes.defs.quantization import add_fp16_cast
     from coremltools.models.utils import _apply_graph_pass
@@ -38,14 +40,14 @@ def in_float16(model):
     return _apply_graph_pass(model, cast, spec_version=model.get_spec().specificationVersion)
 
 
-def lookup_table(bits: int, weights):
+def lookup_table(bits: int, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The best table of 2^bits values for some weights, by k-means in one dimension, and each weight's index."""
     from coremltools.models.neural_network.quantization_utils import _get_kmeans_lookup_table_and_weight
 
     return _get_kmeans_lookup_table_and_weight(bits, weights, force_kmeans1d=True)
 
 
-def decompressed(kind: str, *parts):
+def decompressed(kind: str, *parts: Any) -> np.ndarray:
     """A compressed weight of an ML program as the converter itself unpacks it.
 
     Args:
@@ -68,7 +70,7 @@ _ONE_AT_A_TIME = threading.RLock()
 
 
 @contextlib.contextmanager
-def torch_lowerings(own: dict):
+def torch_lowerings(own: dict) -> Iterator[None]:
     """Convert with lowerings of one's own in the place of the front end's.
 
     Its registry is one for the whole process. So conversions wait for each other here, and afterwards, after
@@ -91,14 +93,14 @@ def torch_lowerings(own: dict):
             table.update(before)
 
 
-def torch_inputs(context, node) -> list:
+def torch_inputs(context: Any, node: Any) -> list:
     """The inputs of a node of PyTorch's graph, two at least."""
     from coremltools.converters.mil.frontend.torch.ops import _get_inputs
 
     return _get_inputs(context, node, min_expected=2)
 
 
-def torch_int(context, node):
+def torch_int(context: Any, node: Any) -> Any:
     """The front end's own lowering of ``int``."""
     from coremltools.converters.mil.frontend.torch.ops import _int
 

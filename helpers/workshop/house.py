@@ -41,8 +41,8 @@ def arrows() -> list[tuple[str, str]]:
     graph = {
         name: {one for one in used if one.split(".")[0] not in ROOMS} for name, used in imports().items()
     }
-    graph = {name: used for name, used in graph.items() if name.split(".")[0] not in ROOMS}
-    order = list(graphlib.TopologicalSorter(graph).static_order())
+    graph = {name: graph[name] for name in sorted(graph) if name.split(".")[0] not in ROOMS}
+    order = list(graphlib.TopologicalSorter({name: sorted(graph[name]) for name in graph}).static_order())
     below: dict[str, set[str]] = {}
     for name in order:
         below[name] = graph[name].union(*(below[one] for one in graph[name]))

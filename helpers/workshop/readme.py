@@ -30,7 +30,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 def the_map() -> str:
     """Every notebook, and how long it took in each mode."""
-    measured = chapter.read_measured()
+    measured = read("notebooks")
     modes = [name for name in ("quick", "full") if name in measured]
     rows = []
     for notebook, purpose in chapter.NOTEBOOKS.items():
@@ -45,7 +45,7 @@ def the_map() -> str:
 
 def the_numbers() -> str:
     """The accuracy of both modes, and how closely every file agrees with PyTorch."""
-    measured = chapter.read_measured()
+    measured = read("notebooks")
     rows = []
     for name in ("quick", "full"):
         if name in measured:
@@ -224,7 +224,7 @@ def filled(text: str) -> str:
 
 def takes(notebook: str) -> str:
     """The line in a notebook's head that says how long it takes."""
-    measured = chapter.read_measured()
+    measured = read("notebooks")
     times = [
         f"{chapter.in_words(one['seconds'][notebook])} in `{name}` mode"
         for name, one in measured.items()

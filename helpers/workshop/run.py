@@ -330,9 +330,10 @@ def keep_measured(summary: dict) -> None:
     A run of some notebooks only replaces what these measured.
     """
     from helpers.plumbing.device import describe_device
+    from helpers.plumbing.measured import read
     from helpers.workshop import readme
 
-    measured = chapter.read_measured()
+    measured = read("notebooks")
     everything = set(summary["seconds"]) >= set(chapter.NOTEBOOKS)
     kept = {} if everything else measured.get(mode(), {})
     fresh = {key: value for key, value in summary.items() if value is not None}
@@ -340,7 +341,7 @@ def keep_measured(summary: dict) -> None:
     for key in ("machines", "seconds", "files"):
         fresh[key] = kept.get(key, {}) | fresh[key]
     measured[mode()] = kept | fresh
-    with paths.replacing(chapter.MEASURED) as temporary:
+    with paths.replacing(paths.MEASURED / "notebooks.json") as temporary:
         temporary.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     readme.update()
 
