@@ -371,7 +371,7 @@ def confusion(matrix: torch.Tensor, classes: Sequence[str]) -> None:
         axis.set(xlabel="the model's answer", ylabel="the right class", title="in per cent of each row")
         axis.spines[:].set_visible(False)
         off = share.clone().fill_diagonal_(0)
-        row, column = divmod(off.argmax().item(), len(classes))
+        row, column = divmod(int(off.argmax()), len(classes))
         worst = (
             f"The most frequent mistake: {classes[row]} taken for {classes[column]}, {off[row, column]:.0%} of all "
             f"{classes[row]} images."
@@ -403,8 +403,8 @@ def per_class(matrix: torch.Tensor, classes: Sequence[str]) -> None:
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         show(
             figure,
-            f"Accuracy of each class: lowest {classes[order[0]]} with {right[order[0]]:.1%}, highest "
-            f"{classes[order[-1]]} with {right[order[-1]]:.1%}.",
+            f"Accuracy of each class: lowest {classes[int(order[0])]} with {right[order[0]]:.1%}, highest "
+            f"{classes[int(order[-1])]} with {right[order[-1]]:.1%}.",
         )
 
 

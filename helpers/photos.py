@@ -150,7 +150,7 @@ def _to_srgb(image, profile: bytes | None) -> Image.Image:
 
 
 def shrink(
-    picture: Image.Image | np.ndarray | torch.Tensor,
+    picture: Image.Image,
     crop: str = "centre crop",
     resize: str = "antialiased",
     size: int = 32,

@@ -106,7 +106,7 @@ def what_is_in(names: list[str]) -> str | None:
 class Bounded(io.FileIO):
     """A file of which nothing large is read in one go: a zip archive's list of contents is."""
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         if size is None or size < 0 or size > LARGEST_DIRECTORY:
             size = LARGEST_DIRECTORY
         return super().read(size)
