@@ -4,6 +4,8 @@ Only the stored weights change. The phone unpacks them and computes as before;
 "float16" alone changes the computation, too, in an ML program.
 """
 
+from typing import Any
+
 import numpy as np
 
 from helpers.coreml_runtime.features import COLOURS
@@ -43,7 +45,7 @@ further has lost what it had learned.
 """
 
 
-def compress(model, how: str, *, sparsity: float = 0.5, verify: bool = True):
+def compress(model: Any, how: str, *, sparsity: float = 0.5, verify: bool = True) -> Any:
     """Make a model smaller.
 
     Args:
@@ -213,14 +215,16 @@ def _compress_network(model, how):
         from coremltools.models.neural_network.quantization_utils import quantize_weights
 
         # Their "kmeans_lut" asks for scikit-learn, and fails with NumPy 2.4.
-        options = {
+        options: dict[str, dict[str, Any]] = {
             "float16": {"nbits": 16},
             "int8": {"nbits": 8, "quantization_mode": "linear"},
             "palette6": {"nbits": 6, "quantization_mode": "custom_lut", "lut_function": _palette},
             "palette4": {"nbits": 4, "quantization_mode": "custom_lut", "lut_function": _palette},
-        }[how]
+        }
         half = describe(model)["stored"][:1] == ["float16"]
-        small = quantize_weights(_in_float32(model) if half else model, selector=_LargeWeights(), **options)
+        small = quantize_weights(
+            _in_float32(model) if half else model, selector=_LargeWeights(), **options[how]
+        )
         return quantize_weights(small, 16) if half else small
 
 

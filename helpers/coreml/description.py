@@ -2,7 +2,9 @@
 
 import collections
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +29,7 @@ AVAILABLE = {
 """Specification version → the first iOS and macOS that read it (``Model.proto`` in apple/coremltools)."""
 
 
-def describe(model) -> dict:
+def describe(model: Any) -> dict:
     """What stands in a model about itself, read from the file.
 
     Args:
@@ -97,8 +99,11 @@ def _described(spec) -> dict:
 def _read_pipeline(pipeline) -> dict:
     """The parts of a pipeline, and the labels, weights and operations of them all."""
     parts = [_described(part) for part in pipeline.models]
-    found = {"parts": [part["format"] for part in parts], "operations": collections.Counter()}
-    numbers = collections.Counter()
+    found: dict[str, Any] = {
+        "parts": [part["format"] for part in parts],
+        "operations": collections.Counter(),
+    }
+    numbers: collections.Counter[str] = collections.Counter()
     for part in parts:
         found |= {name: part[name] for name in ("labels", "scale", "bias") if name in part}
         found["operations"].update(part["operations"])
@@ -125,7 +130,9 @@ def _metadata(metadata) -> dict:
 
 def _read_program(program, inputs) -> dict:
     """Labels, preprocessing, weights and operations of an ML program."""
-    found, numbers, computed = {}, collections.Counter(), collections.Counter()
+    found: dict[str, Any] = {}
+    numbers: collections.Counter[str] = collections.Counter()
+    computed: collections.Counter[str] = collections.Counter()
     operations = [
         operation
         for function in program.functions.values()
@@ -168,7 +175,8 @@ def _read_program(program, inputs) -> dict:
 
 def _read_network(network, inputs) -> dict:
     """Labels, preprocessing, weights and layers of a neural network."""
-    found, numbers = {}, collections.Counter()
+    found: dict[str, Any] = {}
+    numbers: collections.Counter[str] = collections.Counter()
     if network.DESCRIPTOR.name == "NeuralNetworkClassifier":
         found["labels"] = class_labels(network)
     for step in network.preprocessing:
@@ -186,7 +194,7 @@ def _read_network(network, inputs) -> dict:
     return found | {"operations": dict(kinds.most_common())}
 
 
-def all_weights(message):
+def all_weights(message: Any) -> Iterator[Any]:
     """Every ``WeightParams`` in a layer."""
     if message.DESCRIPTOR.name == "WeightParams":
         yield message

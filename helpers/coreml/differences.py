@@ -4,9 +4,11 @@ Shapes, kinds of numbers and values are compared: in a conversion by both roads,
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 LIMITS = {"float32": 1e-4, "float16": 0.02}
 """The largest difference that passes, of probabilities, or of other values per size of the largest one.
@@ -44,7 +46,13 @@ class Difference:
         return self.reason or f"{self.expected:.6g} expected, {self.found:.6g} found"
 
 
-def largest_difference(expected, found, limit: float, probabilities: bool = False, among=None) -> Difference:
+def largest_difference(
+    expected: ArrayLike,
+    found: ArrayLike,
+    limit: float,
+    probabilities: bool = False,
+    among: Sequence[ArrayLike] | None = None,
+) -> Difference:
     """Where two arrays differ most.
 
     Args:
@@ -68,8 +76,8 @@ def largest_difference(expected, found, limit: float, probabilities: bool = Fals
         distance = np.where(same, 0.0, np.abs(expected - found))
     distance[np.isnan(distance)] = math.inf
     where = int((distance - limits).argmax())
-    here = [float(values[where]) for values in (distance, limits, expected, found)]
-    return Difference(here[0], here[1], where, *here[2:])
+    off, most, one, other = (float(values[where]) for values in (distance, limits, expected, found))
+    return Difference(off, most, where, one, other)
 
 
 def _of_kind(limit: float, reason: str) -> Difference:
@@ -77,7 +85,12 @@ def _of_kind(limit: float, reason: str) -> Difference:
     return Difference(math.inf, limit, 0, math.nan, math.nan, reason)
 
 
-def allowed(expected, limit: float, probabilities: bool = False, among=None):
+def allowed(
+    expected: ArrayLike,
+    limit: float,
+    probabilities: bool = False,
+    among: Sequence[ArrayLike] | None = None,
+) -> float | np.ndarray:
     """How far each value of an output may be off: one number, or an array of the output's shape.
 
     Args:
@@ -115,7 +128,7 @@ def _around(expected, among):
     return around
 
 
-def spread(answers) -> float:
+def spread(answers: Sequence[ArrayLike]) -> float:
     """How far an output's values move from example to example; infinite where they become no number."""
     values = np.stack([np.asarray(answer, np.float64).ravel() for answer in answers])
     if not values.size:
@@ -126,7 +139,7 @@ def spread(answers) -> float:
     return float((values.max(0) - values.min(0)).max(initial=0.0))
 
 
-def says_nothing(answers) -> str:
+def says_nothing(answers: Sequence[ArrayLike]) -> str:
     """Why an output proves nothing, empty if it proves something.
 
     Args:

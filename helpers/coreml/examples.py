@@ -6,6 +6,7 @@ examples; so does what it was made from. A wrong operator is wrong almost everyw
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ PICTURES = ("noise", "noise", "smooth", "ramp", "black", "white")
 """The examples of a picture."""
 
 
-def picture(kind: str, shape, random) -> np.ndarray:
+def picture(kind: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
     """One example of a picture: channels × height × width, uint8."""
     channels, height, width = shape
     if kind == "noise":
@@ -44,16 +45,16 @@ NUMBERS = ("normal", "normal", "wide", "edges", "zeros", "ones")
 _EDGES = (-2.5, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.5)
 
 
-def numbers(kind: str, shape, random) -> np.ndarray:
+def numbers(kind: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
     """One example of an array, float32: of the usual size, far out on both sides, or where a rule changes."""
     if kind in ("zeros", "ones"):
         return np.full(shape, float(kind == "ones"), np.float32)
     if kind == "edges":
-        return random.choice(np.float32(_EDGES), shape).astype(np.float32)
+        return random.choice(np.array(_EDGES, np.float32), shape).astype(np.float32)
     return (random.standard_normal(shape) * (8 if kind == "wide" else 1)).astype(np.float32)
 
 
-def answers(converted, examples: list[dict]) -> list[dict]:
+def answers(converted: Any, examples: list[dict]) -> list[dict]:
     """What a model answers to each example, once it is saved and read back.
 
     Args:

@@ -1,6 +1,8 @@
 """Core ML models as files: opened, named and written."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 from helpers.coreml_runtime.archive import Archive
 from helpers.plumbing import paths
@@ -14,7 +16,7 @@ PREVIEW = "com.apple.coreml.model.preview.type"
 (coremltools' guide, "Xcode Model Preview Types")."""
 
 
-def open_model(model):
+def open_model(model: Any) -> Any:
     """A model to work on: an MLModel as it is, a path opened without running it.
 
     Args:
@@ -40,14 +42,14 @@ def open_model(model):
         ) from error
 
 
-def specification(model):
+def specification(model: Any) -> Any:
     """The ``Model`` message of an MLModel or of a file; of a file it is read without trusting it."""
     if not isinstance(model, str | Path):
         return model.get_spec()
     return Archive(model).specification
 
 
-def name_outputs(model, label=LABEL):
+def name_outputs(model: Any, label: str = LABEL) -> Any:
     """Call a classifier's outputs ``classLabel`` (or ``label``) and ``classLabelProbs``.
 
     Core ML Tools chooses other names: an ML program's probabilities are always
@@ -86,7 +88,7 @@ def name_outputs(model, label=LABEL):
     return ct.models.MLModel(spec, weights_dir=model.weights_dir, skip_model_load=True)
 
 
-def save(model, path) -> Path:
+def save(model: Any, path: str | os.PathLike) -> Path:
     """Write a model to ``.mlmodel`` (neural network) or ``.mlpackage`` (ML program), whole or not at all.
 
     Raises:
@@ -109,7 +111,7 @@ def save(model, path) -> Path:
     return path
 
 
-def size(path) -> int:
+def size(path: str | os.PathLike) -> int:
     """Bytes of a file, or of all files in a folder (an ``.mlpackage`` is one)."""
     path = Path(path)
     if path.is_dir():

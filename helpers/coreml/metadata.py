@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 from helpers.coreml_runtime.features import COLOURS
 from helpers.plumbing.labels import in_order
@@ -11,7 +12,7 @@ from .files import LABEL, PROBABILITIES, open_model
 
 
 def set_metadata(
-    model,
+    model: Any,
     *,
     description: str,
     author: str = "",
@@ -19,9 +20,9 @@ def set_metadata(
     version: str = "",
     inputs: dict | None = None,
     outputs: dict | None = None,
-    labels=None,
+    labels: Any = None,
     more: dict | None = None,
-):
+) -> Any:
     """Write the texts that Xcode shows to whoever opens the model.
 
     Every input and output gets a line: yours, or else one made from its type.

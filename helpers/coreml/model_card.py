@@ -8,8 +8,10 @@ Everything that comes from the file is escaped: a file may be a stranger's.
 import base64
 import html
 import io
+import os
 import re
 from pathlib import Path
+from typing import Any
 
 from helpers.plumbing import paths
 
@@ -24,7 +26,7 @@ BAR = 24
 """The length of a bar for a probability of 1, in characters."""
 
 
-def model_card(path, picture=None) -> "ModelCard":
+def model_card(path: str | os.PathLike, picture: Any = None) -> "ModelCard":
     """Show what is in a saved model: its class, size, inputs, outputs, labels, weights and metadata.
 
     Args:
@@ -51,10 +53,11 @@ class ModelCard:
         answer: the probabilities, label → number, the largest first; None without a picture.
     """
 
-    def __init__(self, path, picture=None):
+    def __init__(self, path: str | os.PathLike, picture: Any = None):
         self.path = Path(path)
         self.facts = _facts(self.path)
-        self.picture = self.answer = None
+        self.picture: Any = None
+        self.answer: dict[str, float] | None = None
         if picture is not None:
             self.picture, self.answer = _ask(self.path, _as_image(picture))
 
@@ -73,7 +76,7 @@ class ModelCard:
         """The card as HTML; every text in it is escaped."""
         parts = [f"<h4>{html.escape(_clean(self.path.name, 100))}</h4>"]
         if self.answer:
-            parts.append(self._prediction())
+            parts.append(_prediction(self.picture, self.answer))
         parts.append(f"<table {_TABLE}><tbody>")
         for section, rows in self.facts.items():
             parts.append(f"<tr><th align='left' {_HEAD} colspan='2'>{section}</th></tr>")
@@ -84,24 +87,24 @@ class ModelCard:
         parts.append("</tbody></table>")
         return "\n".join(parts)
 
-    def _prediction(self) -> str:
-        buffer = io.BytesIO()
-        self.picture.save(buffer, "PNG")
-        source = base64.b64encode(buffer.getvalue()).decode()
-        best = html.escape(next(iter(self.answer)))
-        rows = "".join(
-            f"<tr><td {_LEFT}>{html.escape(label)}</td><td {_LEFT}>{p:.1%}</td>"
-            f"<td {_BARS}>{_bar(p)}</td></tr>"
-            for label, p in self.answer.items()
-        )
-        width, height = self.picture.size
-        return (
-            f"<table {_TABLE}><thead><tr><th align='left' {_LEFT} colspan='4'>Prediction: {best}</th></tr></thead><tbody><tr>"
-            f"<td valign='top' rowspan='{len(self.answer) + 1}' style='vertical-align: top; padding-right: 1.5em'>"
-            f"<img alt='The picture, {width}×{height} pixels' width='128' "
-            f"style='image-rendering: pixelated' src='data:image/png;base64,{source}'></td></tr>{rows}"
-            "</tbody></table>"
-        )
+
+def _prediction(picture: Any, answer: dict[str, float]) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    source = base64.b64encode(buffer.getvalue()).decode()
+    best = html.escape(next(iter(answer)))
+    rows = "".join(
+        f"<tr><td {_LEFT}>{html.escape(label)}</td><td {_LEFT}>{p:.1%}</td><td {_BARS}>{_bar(p)}</td></tr>"
+        for label, p in answer.items()
+    )
+    width, height = picture.size
+    return (
+        f"<table {_TABLE}><thead><tr><th align='left' {_LEFT} colspan='4'>Prediction: {best}</th></tr></thead><tbody><tr>"
+        f"<td valign='top' rowspan='{len(answer) + 1}' style='vertical-align: top; padding-right: 1.5em'>"
+        f"<img alt='The picture, {width}×{height} pixels' width='128' "
+        f"style='image-rendering: pixelated' src='data:image/png;base64,{source}'></td></tr>{rows}"
+        "</tbody></table>"
+    )
 
 
 _TABLE = "style='border-collapse: collapse; margin: 0 0 0.8em 0'"

@@ -1,5 +1,7 @@
 """What the caller of a conversion may ask for, by both roads, and how Core ML Tools is asked for it."""
 
+from typing import Any
+
 from helpers.plumbing import private_coremltools
 from helpers.plumbing.quiet import coremltools
 
@@ -14,7 +16,7 @@ OF_A_CLASSIFIER = (LABEL, PROBABILITIES, f"{LABEL}_probs")
 """Names that Core ML Tools and ``name_outputs`` give to a classifier's outputs: nothing else may have them."""
 
 
-def check_target(target, precision) -> str:
+def check_target(target: str | float, precision: str) -> str:
     """The target as it stands in the lists above.
 
     Raises:
@@ -40,7 +42,7 @@ def check_target(target, precision) -> str:
     return text
 
 
-def check_name(name, argument: str = "") -> None:
+def check_name(name: Any, argument: str = "") -> None:
     """Refuse a name that Core ML Tools would change.
 
     Args:
@@ -53,7 +55,9 @@ def check_name(name, argument: str = "") -> None:
         )
 
 
-def for_core_ml_tools(target: str, precision: str, labels=None, probabilities="probabilities") -> dict:
+def for_core_ml_tools(
+    target: str, precision: str, labels: list | None = None, probabilities: str | None = "probabilities"
+) -> dict:
     """The arguments of ``coremltools.convert`` that both roads have in common.
 
     Args:

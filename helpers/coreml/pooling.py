@@ -6,13 +6,17 @@ adds is written as padding.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from helpers.plumbing.private_coremltools import numpy_type
 
 
-def more_for_ceil(sizes, spans, strides, pads) -> list[int]:
+def more_for_ceil(
+    sizes: Sequence[int], spans: Sequence[int], strides: Sequence[int], pads: Sequence[tuple[int, int]]
+) -> list[int]:
     """How much padding at the end lets the last windows of ``ceil_mode`` fit, in each dimension.
 
     Args:
@@ -29,7 +33,16 @@ def more_for_ceil(sizes, spans, strides, pads) -> list[int]:
     return more
 
 
-def max_pool(x, kernel, strides, dilations, pads, more, *, name: str):
+def max_pool(
+    x: Any,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    more: Sequence[int],
+    *,
+    name: str,
+) -> Any:
     """The largest value of each window.
 
     Args:
@@ -47,7 +60,17 @@ def max_pool(x, kernel, strides, dilations, pads, more, *, name: str):
     return mb.max_pool(x=x, kernel_sizes=kernel, strides=strides, name=name, **pad_arguments(ends))
 
 
-def average_pool(x, kernel, strides, dilations, pads, more, *, padding_counts: bool, name: str):
+def average_pool(
+    x: Any,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    more: Sequence[int],
+    *,
+    padding_counts: bool,
+    name: str,
+) -> Any:
     """The average of each window; arguments as for ``max_pool``.
 
     Args:
@@ -77,7 +100,7 @@ def average_pool(x, kernel, strides, dilations, pads, more, *, padding_counts: b
     )
 
 
-def pad_spatial(x, pads, value):
+def pad_spatial(x: Any, pads: Sequence[tuple[int, int]], value: float) -> Any:
     """``x`` with ``value`` around its spatial dimensions."""
     if not any(map(any, pads)):
         return x
@@ -111,7 +134,7 @@ def _dilated(x, kernel, strides, dilations, combine):
     return x
 
 
-def pad_arguments(pads) -> dict:
+def pad_arguments(pads: Sequence[tuple[int, int]]) -> dict:
     """``pad_type`` and ``pad`` of a convolution or pooling for (before, after) of each dimension."""
     if not any(map(any, pads)):
         return {"pad_type": "valid"}

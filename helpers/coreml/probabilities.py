@@ -1,11 +1,14 @@
 """Are a classifier's answers probabilities?"""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .files import specification
 
 
-def last_operator(model) -> tuple[str, bool]:
+def last_operator(model: Any) -> tuple[str, bool]:
     """What makes a classifier's probabilities, and whether it judges each class by itself (a sigmoid).
 
     Args:
@@ -39,7 +42,7 @@ def last_operator(model) -> tuple[str, bool]:
     return operator, operator.startswith("sigmoid")
 
 
-def check_probabilities(rows, ends_in: str, *, each: bool) -> None:
+def check_probabilities(rows: ArrayLike, ends_in: str, *, each: bool) -> None:
     """Refuse a classifier's answers that are no probabilities.
 
     Args:
@@ -60,7 +63,7 @@ def check_probabilities(rows, ends_in: str, *, each: bool) -> None:
             )
 
 
-def check_answers(model, rows) -> None:
+def check_answers(model: Any, rows: ArrayLike) -> None:
     """``check_probabilities`` of a saved model's answers.
 
     Args:

@@ -8,7 +8,9 @@ reads its Python code.
 import copy
 import math
 import numbers
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,18 +33,18 @@ class ConversionError(ValueError):
 
 
 def from_torch(
-    model,
+    model: torch.nn.Module,
     *,
-    shape=(1, 3, 32, 32),
-    class_labels=None,
-    exporter="export",
-    minimum_ios_deployment_target="15",
-    compute_precision="float32",
-    image_scale=1 / 255,
-    input_name="image",
-    output_names=("output",),
-    verify=True,
-):
+    shape: Sequence[int] = (1, 3, 32, 32),
+    class_labels: Any = None,
+    exporter: str = "export",
+    minimum_ios_deployment_target: str = "15",
+    compute_precision: str = "float32",
+    image_scale: float | None = 1 / 255,
+    input_name: str = "image",
+    output_names: Sequence[str] = ("output",),
+    verify: bool = True,
+) -> Any:
     """Convert a PyTorch model to Core ML without ONNX.
 
     Args:
@@ -97,7 +99,7 @@ class _Job:
     precision: str
     scale: float | None
     input: str
-    outputs: tuple
+    outputs: Sequence[str]
     labels: list | None = None
 
     def ask(self, class_labels) -> None:
@@ -105,7 +107,7 @@ class _Job:
         # A copy on the CPU: the caller's model stays where it is.
         self.network = copy.deepcopy(self.model).cpu().eval()
         self.examples = _examples(self.shape, self.scale is not None)
-        scale = np.float32(1 if self.scale is None else self.scale)
+        scale: Any = np.float32(1 if self.scale is None else self.scale)
         self.inputs = [torch.from_numpy(example)[None] * scale for example in self.examples]
         self.expected = _answers(self.network, self.inputs, self.shape)
         if class_labels is not None:

@@ -29,8 +29,8 @@ def _windows(context, node, places: dict):
     def numbers(name, default):
         place = places.get(name, len(inputs))
         value = inputs[place] if place < len(inputs) else None
-        found = np.ravel(getattr(value, "val", value) if value is not None else [])
-        found = [int(number) for number in found] or list(np.broadcast_to(default, count))
+        given = np.ravel(getattr(value, "val", value) if value is not None else [])
+        found = [int(number) for number in given] or list(np.broadcast_to(default, count))
         return [int(number) for number in np.broadcast_to(found, count)]
 
     kernel = numbers("kernel", 1)

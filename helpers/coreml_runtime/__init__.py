@@ -13,13 +13,17 @@ one format (with ``constants`` and ``compressed`` weights), ``network`` the othe
 your hand.
 """
 
+import os
+
 from .features import ArrayInput, ImageInput, Preprocessing
 from .loaded import CoreMLModel
 
 __all__ = ["ArrayInput", "CoreMLModel", "ImageInput", "Preprocessing", "load"]
 
 
-def load(path, precision: str = "stored", engine: str = "torch", compute_unit: str = "ALL") -> CoreMLModel:
+def load(
+    path: str | os.PathLike, precision: str = "stored", engine: str = "torch", compute_unit: str = "ALL"
+) -> CoreMLModel:
     """Open a saved Core ML model.
 
     Args:

@@ -7,8 +7,11 @@ before memory is taken for it, and no path leads out of the package.
 import contextlib
 import json
 import math
+import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -66,7 +69,7 @@ class Archive:
         ValueError: it is no Core ML model, it is cut short, or it points out of its package.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self.label = shorten(self.path)
         self._weight_bytes = 0
@@ -101,7 +104,7 @@ class Archive:
         return self.error(f"{where} cannot be computed: {cause}", UNFIT)
 
     @contextlib.contextmanager
-    def reading(self, where: str):
+    def reading(self, where: str) -> Iterator[None]:
         """Whatever goes wrong in this block is a documented error that names the file."""
         try:
             yield
@@ -112,7 +115,7 @@ class Archive:
                 raise
             raise self.refuse(where, error) from error
 
-    def take(self, count: int, itemsize: float, what: str):
+    def take(self, count: int, itemsize: float, what: str) -> None:
         """Ask for memory for ``count`` weights before it is taken.
 
         Raises:
@@ -253,7 +256,9 @@ class Archive:
         return stream.read(size)
 
 
-def unpack_bits(packed: np.ndarray, bits: int, count: int, first: str = "little") -> np.ndarray:
+def unpack_bits(
+    packed: np.ndarray, bits: int, count: int, first: Literal["little", "big"] = "little"
+) -> np.ndarray:
     """Numbers of 1 to 8 bits that follow each other without gaps.
 
     Args:

@@ -1,10 +1,11 @@
 """Types and constants of ML programs, as the file stores them."""
 
 import math
+from typing import Any
 
 import numpy as np
 
-from .archive import ON_A_MAC, Unfit, unpack_bits
+from .archive import ON_A_MAC, Archive, Unfit, unpack_bits
 
 # NumPy types; whole bytes only.
 _TYPES = {
@@ -38,7 +39,7 @@ def kind(dtype: str) -> str | None:
     return {"BOOL": "bool", "": None}.get(dtype, "integer")
 
 
-def declared(value_type) -> tuple[str, tuple | None]:
+def declared(value_type: Any) -> tuple[str, tuple | None]:
     """The type's name and the shape that the file declares; an open dimension is None.
 
     Raises:
@@ -58,13 +59,13 @@ def declared(value_type) -> tuple[str, tuple | None]:
     return MIL_pb2.DataType.Name(tensor.dataType), shape
 
 
-def stored(tensor):
+def stored(tensor: Any) -> Any:
     """The values that stand in the specification itself: numbers, texts, or bytes."""
     kind = tensor.WhichOneof("value")
     return getattr(tensor, kind).values if kind else []
 
 
-def read(archive, value, what):
+def read(archive: Archive, value: Any, what: str) -> Any:
     """A constant of the file: NumPy array, or str, or a list of labels.
 
     Raises:

@@ -1,8 +1,11 @@
 """What a model takes, as its description says: images and arrays; and the class labels."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from .archive import Archive
 
 COLOURS = {10: "greyscale", 20: "RGB", 30: "BGR", 40: "greyscale in 16 bits"}
 """The colour spaces of images (``FeatureTypes.proto``)."""
@@ -50,9 +53,9 @@ class Preprocessing:
     bias: tuple
 
 
-def read_inputs(archive) -> dict:
+def read_inputs(archive: Archive) -> dict[str, ImageInput | ArrayInput]:
     """The inputs by name, from the model's description."""
-    inputs = {}
+    inputs: dict[str, ImageInput | ArrayInput] = {}
     for feature in archive.specification.description.input:
         kind = feature.type.WhichOneof("Type")
         if kind == "imageType":
@@ -82,7 +85,7 @@ def read_inputs(archive) -> dict:
     return inputs
 
 
-def class_labels(message) -> list:
+def class_labels(message: Any) -> list:
     """The class labels of any kind of classifier; empty if it has none."""
     if "ClassLabels" not in message.DESCRIPTOR.oneofs_by_name:
         return []

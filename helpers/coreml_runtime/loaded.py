@@ -1,10 +1,13 @@
 """A loaded Core ML model: what goes in, what comes out, and the way between."""
 
 import collections
+import os
 import sys
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from helpers.plumbing.quiet import coremltools
 
@@ -39,7 +42,13 @@ class CoreMLModel:
             values) between torch and Core ML so far, else None.
     """
 
-    def __init__(self, path, precision: str = "stored", engine: str = "torch", compute_unit: str = "ALL"):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        precision: str = "stored",
+        engine: str = "torch",
+        compute_unit: str = "ALL",
+    ):
         if precision not in ("stored", "float32", "float16"):
             raise ValueError(f"precision={precision!r}: choose 'stored', 'float32' or 'float16'.")
         if engine not in ("torch", "coreml", "both"):
@@ -56,7 +65,7 @@ class CoreMLModel:
         self.largest_difference = 0.0 if engine == "both" else None
         with self._archive.reading("the model"):
             self._read()
-        self._native = None
+        self._native: Any = None  # Core ML's own model
         if engine != "torch":
             ct = coremltools()
             self._native = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit[compute_unit])
@@ -106,8 +115,8 @@ class CoreMLModel:
             self._float16_inputs = reader.float16_inputs
         self._float16_inputs = self._float16_inputs - self._integer_inputs
         self.labels = reader.labels
-        self._label_names = reader.class_outputs
-        self._probabilities = reader.probabilities
+        self._label_names = reader.class_outputs or ()
+        self._probabilities = reader.probabilities or ""
         self.outputs = [feature.name for feature in description.output]
         missing = set(self.outputs) - set(reader.outputs)
         if missing:
@@ -161,7 +170,7 @@ class CoreMLModel:
         self.outputs = [feature.name for feature in description.output]
         if reader.old:
             self._answer_shapes = {f.name: tuple(f.type.multiArrayType.shape) for f in description.output}
-        self.labels = self._label_names = self._probabilities = None
+        self.labels, self._label_names, self._probabilities = None, (), ""
         if network.DESCRIPTOR.name == "NeuralNetworkClassifier":
             self.labels = class_labels(network)
             if not self.labels:
@@ -199,8 +208,7 @@ class CoreMLModel:
 
     def _build(self, steps):
         """Check the steps as a whole and note which tensors to keep."""
-        class_outputs = self._label_names or ()
-        self._arrays = [name for name in self.outputs if name not in class_outputs]
+        self._arrays = [name for name in self.outputs if name not in self._label_names]
         wanted = self._arrays + ([self._probabilities] if self._probabilities else [])
         shapes = {name: feature.shape for name, feature in self.inputs.items()}
         self._graph = Graph(self._archive, steps, shapes, list(dict.fromkeys(wanted)), self._integer_inputs)
@@ -252,7 +260,7 @@ class CoreMLModel:
             self._compare(native, self._answer(self._graph.run(batch)))
         return native
 
-    def probs(self, images, batch_size: int | None = None) -> torch.Tensor:
+    def probs(self, images: ArrayLike | torch.Tensor, batch_size: int | None = None) -> torch.Tensor:
         """The probabilities of a batch of images, in the order of ``labels``.
 
         The file says that it takes one image at a time; here every operator works on the whole batch.
@@ -273,11 +281,11 @@ class CoreMLModel:
         if self.labels is None:
             raise ValueError(f"{self._archive.label} is no classifier. Use run() for its outputs.")
         if self.engine != "torch":
-            return self._probs_one_by_one(images)
+            return self._probs_one_by_one(images, self.labels)
         results = self.run(images, batch_size)
         return results[self._probabilities].reshape(-1, len(self.labels))
 
-    def run(self, images, batch_size: int | None = None) -> dict[str, torch.Tensor]:
+    def run(self, images: ArrayLike | torch.Tensor, batch_size: int | None = None) -> dict[str, torch.Tensor]:
         """The output tensors of a batch on torch, for a model with one input.
 
         Args:
@@ -356,9 +364,9 @@ class CoreMLModel:
                 f"(height × width{' × 3' if mode == 'RGB' else ''}). "
                 f"Use image.resize(({feature.width}, {feature.height}))."
             )
-        pixels = torch.from_numpy(pixels.copy())
-        pixels = pixels.permute(2, 0, 1) if mode == "RGB" else pixels[None]
-        return self._to_network(feature, pixels[None])
+        tensor = torch.from_numpy(pixels.copy())
+        tensor = tensor.permute(2, 0, 1) if mode == "RGB" else tensor[None]
+        return self._to_network(feature, tensor[None])
 
     def _numbers(self, feature, values) -> torch.Tensor:
         """An array in the type that the model computes with."""
@@ -410,7 +418,7 @@ class CoreMLModel:
         pixels = pixels.flip(0) if feature.colour == "BGR" else pixels
         return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
 
-    def _probs_one_by_one(self, images) -> torch.Tensor:
+    def _probs_one_by_one(self, images, labels) -> torch.Tensor:
         """``probs`` through Core ML, which takes one image at a time."""
         if len(self.inputs) != 1 or not self._label_names[1]:
             raise ValueError(f"{self._archive.label} needs one input and named probabilities. Use predict().")
@@ -422,7 +430,7 @@ class CoreMLModel:
             if self.engine == "both":
                 self._compare(answer, self._answer(self._graph.run({feature.name: batch})))
             probs = answer[self._label_names[1]]
-            rows.append([probs[label] for label in self.labels])
+            rows.append([probs[label] for label in labels])
         return torch.tensor(rows, dtype=torch.float32)
 
     def _compare(self, native: dict, ours: dict):

@@ -1,6 +1,7 @@
 """Reads an ML program (``.mlpackage``): operators, constants and compressed weights."""
 
 import inspect
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,9 +37,11 @@ class ProgramReader:
     def __init__(self, archive: Archive, precision: str):
         self._archive = archive
         self._precision = precision
-        self._constants = {}
-        self.steps = []
-        self.probabilities = self.labels = self.class_outputs = None
+        self._constants: dict[str, Any] = {}
+        self.steps: list[Step] = []
+        self.probabilities: Name | None = None
+        self.labels: list | None = None
+        self.class_outputs: tuple[str, ...] | None = None
         program = archive.specification.mlProgram
         name = archive.specification.description.defaultFunctionName or "main"
         if name not in program.functions:

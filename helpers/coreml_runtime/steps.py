@@ -55,7 +55,7 @@ class Step:
 
     def needs(self) -> list[str]:
         """The names of the values it reads."""
-        found = []
+        found: list[str] = []
         for argument in [*self.arguments, *self.parameters.values()]:
             found += [
                 v for v in (argument if isinstance(argument, list) else [argument]) if isinstance(v, Name)
@@ -275,9 +275,9 @@ class Graph:
     def _check_shapes(self) -> int:
         """Run every step on tensors without memory and compare shapes. Returns the largest size in bytes."""
         values, largest, live, work = {}, 1, 0, 0
-        for name, shape in self.inputs.items():
+        for name, taken in self.inputs.items():
             dtype = torch.int32 if name in self._integers else torch.float32
-            values[name] = torch.empty(shape, dtype=dtype, device="meta")
+            values[name] = torch.empty(taken, dtype=dtype, device="meta")
         for step in self.steps:
             where = str(step)
             with self._archive.reading(where):

@@ -15,6 +15,8 @@ import os
 import re
 from pathlib import Path
 
+from helpers.coreml_runtime import CoreMLModel
+
 from .app_model import read_model, with_threshold
 from .folder import publish, tree
 from .reference import TOLERANCE, icons, reference_files
@@ -38,12 +40,12 @@ CHINESE = {
 
 
 def write_app(
-    model,
-    folder,
+    model: str | os.PathLike,
+    folder: str | os.PathLike,
     *,
     threshold: float,
     also: dict | None = None,
-    chinese=CHINESE,
+    chinese: dict[str, str] = CHINESE,
     bundle_prefix: str = "com.example",
     overwrite: bool = False,
 ) -> Path:
@@ -82,13 +84,14 @@ def write_app(
     _check_names(folder.name, bundle_prefix)
     app, tests = folder.name, f"{folder.name}Tests"
     written = template_files(app, identifier)
-    models, labels = {}, {}
+    models: dict[str, tuple[CoreMLModel, float]] = {}
+    labels: dict[str, None] = {}
     for path, certainty in [(model, threshold), *also.items()]:
         loaded, files = read_model(path)
         certainty, name = _checked(certainty), Path(path).stem
         _check_other(name, models)
         models[name] = loaded, certainty
-        labels |= dict.fromkeys(loaded.labels)
+        labels |= dict.fromkeys(loaded.labels or ())
         written |= {f"{app}/{inside}": data for inside, data in with_threshold(files, certainty).items()}
     written[f"{app}/Labels.xcstrings"] = _catalog(labels, chinese)
     written |= {f"{app}/Assets.xcassets/AppIcon.appiconset/{name}": data for name, data in icons().items()}

@@ -1,6 +1,7 @@
 """The model of the app: is it what the Swift code asks for, and where its threshold is written."""
 
 import json
+import os
 import unicodedata
 from pathlib import Path
 
@@ -21,7 +22,7 @@ UNSEEN = (*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0
 NOT_IN_A_LABEL = set('/\\:"%') | set(map(chr, UNSEEN))
 
 
-def read_model(path) -> tuple[CoreMLModel, dict[str, bytes]]:
+def read_model(path: str | os.PathLike) -> tuple[CoreMLModel, dict[str, bytes]]:
     """Open a model, check it, and read its files.
 
     Returns:
@@ -110,7 +111,7 @@ def _check(model: CoreMLModel, name: str) -> None:
 
 def _check_labels(labels, name: str) -> None:
     """Labels are keys of a strings catalog and are shown as they are."""
-    seen = {}
+    seen: dict[str, str] = {}
     for label in labels:
         if not isinstance(label, str):
             raise ValueError(f"{name} has the label {label!r}, which is no text. Convert it with names.")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def _publish(files: dict[str, bytes], folder: Path, overwrite: bool) -> list[str
     return sorted(keep)
 
 
-def tree(folder) -> str:
+def tree(folder: str | os.PathLike) -> str:
     """The files of a folder as a drawing, with sizes; an ``.mlpackage`` counts as one file.
 
     Raises:

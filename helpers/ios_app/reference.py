@@ -37,7 +37,8 @@ def reference_files(models: dict) -> dict[str, bytes]:
     Raises:
         ValueError: a model's answers are no probabilities.
     """
-    files, listed, first = {}, [], None
+    files: dict[str, bytes] = {}
+    listed, first = [], None
     for name, (model, threshold) in models.items():
         (picture_input,) = model.inputs.values()
         size = picture_input.width, picture_input.height

@@ -5,6 +5,10 @@ unpacking to more than it is, or by naming one part of itself again and again. S
 package trusts a number in a file. It keeps a sum of the bytes it holds and a count of what it visits.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 from helpers.plumbing.files import Refusal
 from helpers.plumbing.paths import printable
 
@@ -67,7 +71,7 @@ def readable(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
-def read_whole(path, advice: str) -> bytes:
+def read_whole(path: Path, advice: str) -> bytes:
     """The bytes of a file.
 
     Raises:
@@ -82,12 +86,12 @@ def read_whole(path, advice: str) -> bytes:
     return path.read_bytes()
 
 
-def plain(text) -> str:
+def plain(text: Any) -> str:
     """A name from a file as one line of printable text, cut where it is too long to be read."""
     return printable(text, LONGEST_NAME)
 
 
-def shape(sizes) -> str:
+def shape(sizes: Sequence) -> str:
     """A shape as text, e.g. ``"1×64×16×16"``. A size may be a number or a name."""
     sizes = sizes[: MOST_DIMENSIONS + 1]
     shown = [printable(size, 24) for size in sizes[:MOST_DIMENSIONS]]

@@ -141,7 +141,7 @@ def _metadata(model: Model) -> str:
     The whole file is 5.6 MB for ONNX. What goes is other operators, other versions
     of an operator, and the code examples.
     """
-    chosen = {}
+    chosen: dict[str | tuple[str, str], dict] = {}
     for entry in _operators(model.format):
         # "aten::add.Tensor(Tensor self, …" in the PyTorch file, plain names in the others
         name = re.split(r"[(.]", entry["name"])[0] if "::" in entry["name"] else entry["name"]
@@ -181,7 +181,7 @@ def build(model: Model, options: dict | None = None, picture: bool = False) -> s
         "options": options or {},
         "picture": picture,
     }
-    entries = {
+    entries: dict[str, str | bytes] = {
         "settings.json": json.dumps(settings),
         "netron.js": _script(model.format),
         "netron.css": style,

@@ -3,6 +3,8 @@
 Nothing is imported, called or allocated that the file names.
 """
 
+from typing import Any
+
 from helpers.netron_view import limits
 from helpers.torch_files.pickles import Machine
 
@@ -23,14 +25,16 @@ class Symbol:
     __slots__ = ("args", "kind", "members", "state")
 
     def __init__(self, kind: tuple[str, str], args: tuple | None = None):
-        self.kind, self.args, self.members, self.state = kind, args, None, None
+        self.kind, self.args = kind, args
+        self.members: dict | None = None
+        self.state: dict | None = None
 
     @property
     def name(self) -> str:
         return self.kind[1]
 
 
-def read(data: bytes):
+def read(data: bytes) -> tuple[Any, set[tuple[str, str]]]:
     """What a pickle holds.
 
     Returns:
@@ -53,9 +57,9 @@ class _Outline(Machine):
 
     def __init__(self, steps: int):
         super().__init__(steps)
-        self.seen = set()
+        self.seen: set[tuple[str, str]] = set()
 
-    def too_long(self):
+    def too_long(self) -> limits.TooLargeError:
         return limits.TooLargeError(f"has a pickle of more than {MOST_STEPS:,} steps, too many to be drawn")
 
     def other(self, name, argument):
@@ -126,14 +130,15 @@ class _Outline(Machine):
         self.stack.append(self.persistent(reference))
 
 
-def count(root) -> int:
+def count(root: Any) -> int:
     """The parts of what ``read`` gave, each counted as often as Netron visits it: once for every way to it.
 
     A few dicts that hold each other twice make a number of many digits. It is worked out from the
     inside outwards, each part once, and not beyond ``MOST_VISITS``. A part that holds itself ends there, as
     it does in Netron.
     """
-    counts, done, todo = {}, set(), [root]
+    counts: dict[int, int] = {}
+    done, todo = set(), [root]
     while todo:
         part = todo[-1]
         if id(part) in counts:

@@ -32,8 +32,8 @@ def read_pytorch(path: Path) -> Model:
         with _Archive(path) as file, zipfile.ZipFile(file) as archive:
             return _read_archive(path, archive)
     except zipfile.BadZipFile as error:
-        with path.open("rb") as file:
-            old = file.read(14).endswith(b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19")
+        with path.open("rb") as stream:
+            old = stream.read(14).endswith(b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19")
         if old:
             raise Refusal(
                 "has the format of PyTorch before 1.6, which is one long pickle. "
@@ -48,8 +48,8 @@ def _read_archive(path: Path, archive: zipfile.ZipFile) -> Model:
     root = f"{roots.pop()}/" if len(roots) == 1 else ""
     inside = {name.removeprefix(root): info for name, info in records.items()}
     if "archive_format" in inside:
-        weights = ("data/weights/", "data/constants/")
-        dropped = ("data/sample_inputs/", ".data/")
+        weights: tuple[str, ...] = ("data/weights/", "data/constants/")
+        dropped: tuple[str, ...] = ("data/sample_inputs/", ".data/")
     elif "constants.pkl" in inside:
         raise Refusal("is TorchScript, which is not drawn here. Use serve().")
     elif "data.pkl" in inside:
@@ -165,7 +165,7 @@ class _Tensors:
     def __init__(self, records: dict[str, bytes]):
         self._records = records
         self._entered = 0
-        self._barren = set()
+        self._barren: set[int] = set()
 
     def _enter(self, depth: int) -> None:
         self._entered += 1
@@ -190,7 +190,7 @@ class _Tensors:
     def entries(self, all_members: dict, above: str = "", depth: int = 0):
         """The entries of a state_dict, those of one module together, as Netron draws them; then dicts in it."""
         self._enter(depth)
-        groups = {}
+        groups: dict[str, list[str]] = {}
         members = {name: value for name, value in all_members.items() if isinstance(name, str)}
         for name, value in members.items():
             shown = self._shape(value)
@@ -225,7 +225,7 @@ class _Tensors:
 
     def _scalar(self, storage) -> str:
         """A tensor without dimensions. One number of 64 bits is read, because Netron writes it into the node."""
-        if isinstance(storage, pickles.Symbol) and len(storage.args or ()) == 5:
+        if isinstance(storage, pickles.Symbol) and storage.args and len(storage.args) == 5:
             _, kind, key, _, size = storage.args
             long = isinstance(kind, pickles.Symbol) and kind.name == "LongStorage"
             record = self._records.get(f"data/{key}") if isinstance(key, str) else None

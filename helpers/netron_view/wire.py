@@ -5,8 +5,9 @@ through first, field by field: what is left out is never copied, and what stays 
 is described at https://protobuf.dev/programming-guides/encoding.
 """
 
+from collections.abc import Iterator
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from helpers.netron_view import limits
 
@@ -24,7 +25,7 @@ class Field(NamedTuple):
     end: int
 
 
-def strip(data: bytes, descriptor, rules: dict, allowance: limits.Allowance) -> bytes:
+def strip(data: bytes, descriptor: Any, rules: dict, allowance: limits.Allowance) -> bytes:
     """A protobuf message without what the rules leave out.
 
     Args:
@@ -71,7 +72,7 @@ def _messages_of(descriptor) -> dict:
     return {field.number: field.message_type for field in descriptor.fields if field.message_type}
 
 
-def fields(data: bytes, at: int, end: int, allowance: limits.Allowance):
+def fields(data: bytes, at: int, end: int, allowance: limits.Allowance) -> Iterator[Field]:
     """The ``Field``s of the message in ``data[at:end]``, one after the other."""
     while at < end:
         allowance.visit()
@@ -108,7 +109,8 @@ def varint(data: bytes, at: int, end: int) -> tuple[int, int]:
 
 def numbers(data: bytes, field: Field, most: int) -> list[int]:
     """The first whole numbers of a repeated field, packed or not."""
-    found, at = [], field.content
+    found: list[int] = []
+    at = field.content
     while at < field.end and len(found) < most:
         number, at = varint(data, at, field.end)
         found.append(number)

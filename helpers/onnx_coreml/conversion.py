@@ -2,6 +2,11 @@
 
 import contextlib
 import gc
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
 
 from helpers import coreml
 from helpers.coreml.options import for_core_ml_tools
@@ -12,21 +17,21 @@ from . import arguments, lowerings, proof
 
 
 def convert(
-    model,
-    mode=None,
-    image_input_names=(),
-    preprocessing_args=None,
-    image_output_names=(),
-    deprocessing_args=None,
-    class_labels=None,
-    predicted_feature_name=coreml.LABEL,
-    add_custom_layers=False,
-    custom_conversion_functions=None,
-    onnx_coreml_input_shape_map=None,
-    minimum_ios_deployment_target="13",
-    compute_precision="float32",
-    verify=True,
-):
+    model: str | Path | onnx.ModelProto,
+    mode: str | None = None,
+    image_input_names: Sequence[str] | None = (),
+    preprocessing_args: dict | list | None = None,
+    image_output_names: Sequence[str] | None = (),
+    deprocessing_args: dict | list | None = None,
+    class_labels: Any = None,
+    predicted_feature_name: str = coreml.LABEL,
+    add_custom_layers: bool = False,
+    custom_conversion_functions: dict | None = None,
+    onnx_coreml_input_shape_map: dict | None = None,
+    minimum_ios_deployment_target: str = "13",
+    compute_precision: str = "float32",
+    verify: bool = True,
+) -> Any:
     """Convert an ONNX model to Core ML, and prove that it computes the same.
 
     All arguments but the last two are those of ``onnx_coreml.convert`` (2018–2020), in their order and
@@ -67,7 +72,7 @@ def convert(
     return proof.proved(job, lower) if verify else proof.unproved(job, lower)
 
 
-def lower(job):
+def lower(job: arguments.Job) -> Any:
     """The Core ML model of a checked job, not yet proved."""
     ct = coremltools()
     options = for_core_ml_tools(job.target, job.precision, job.labels, job.probabilities)

@@ -8,7 +8,7 @@ import onnx
 from helpers.plumbing import onnx_files
 
 
-def read(model) -> onnx.ModelProto:
+def read(model: str | Path | onnx.ModelProto) -> onnx.ModelProto:
     """A model of one's own, with every shape that ONNX can infer.
 
     Args:
@@ -43,18 +43,18 @@ def with_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
         return proto
 
 
-def inputs(proto) -> list[onnx.ValueInfoProto]:
+def inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     """What the model takes. Older files list their weights among the inputs; those are left out."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     return [value for value in proto.graph.input if value.name not in weights]
 
 
-def shape(value) -> tuple[int, ...]:
+def shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     """The sizes of an input or output; 0 stands for one that the file leaves open."""
     return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
 
 
-def numpy_type(value) -> np.dtype:
+def numpy_type(value: onnx.ValueInfoProto) -> np.dtype:
     """The NumPy type of an input or output.
 
     Raises:
@@ -69,12 +69,12 @@ def numpy_type(value) -> np.dtype:
     return onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
 
 
-def maker(proto, name: str):
+def maker(proto: onnx.ModelProto, name: str) -> onnx.NodeProto | None:
     """The node that makes a tensor, None for an input or a weight."""
     return next((node for node in proto.graph.node if name in node.output), None)
 
 
-def names(proto) -> set[str]:
+def names(proto: onnx.ModelProto) -> set[str]:
     """Every name of a tensor in the graph."""
     found = {name for node in proto.graph.node for name in (*node.input, *node.output)}
     for values in (proto.graph.input, proto.graph.output, proto.graph.initializer):
@@ -82,7 +82,7 @@ def names(proto) -> set[str]:
     return found
 
 
-def free_name(proto, wanted: str) -> str:
+def free_name(proto: onnx.ModelProto, wanted: str) -> str:
     """``wanted``, with a number behind it if the graph has that name already."""
     taken, number, name = names(proto), 2, wanted
     while name in taken:
@@ -90,7 +90,7 @@ def free_name(proto, wanted: str) -> str:
     return name
 
 
-def rename(proto, old: str, new: str) -> None:
+def rename(proto: onnx.ModelProto, old: str, new: str) -> None:
     """Rename one tensor everywhere in the graph; ``new`` must be free."""
     for node in proto.graph.node:
         for tensors in (node.input, node.output):
@@ -103,7 +103,7 @@ def rename(proto, old: str, new: str) -> None:
             value.name = new
 
 
-def scale_output(proto, name: str, scale: float, bias: list[float]) -> None:
+def scale_output(proto: onnx.ModelProto, name: str, scale: float, bias: list[float]) -> None:
     """Let the output ``name`` be what it was, times ``scale``, plus one ``bias`` per channel."""
     inside, scaled = (free_name(proto, f"{name}_{word}") for word in ("unscaled", "scaled"))
     value = next(value for value in proto.graph.output if value.name == name)
@@ -119,7 +119,7 @@ def scale_output(proto, name: str, scale: float, bias: list[float]) -> None:
     value.CopyFrom(kept)
 
 
-def with_outputs(proto, tensors: list[str]) -> onnx.ModelProto:
+def with_outputs(proto: onnx.ModelProto, tensors: list[str]) -> onnx.ModelProto:
     """The part of the model that makes ``tensors``, which become its outputs.
 
     Raises:

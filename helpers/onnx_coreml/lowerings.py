@@ -8,6 +8,7 @@ The ONNX operators are specified at onnx.ai/onnx/operators, Core ML's by the cla
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,7 +22,7 @@ from .private_onnx2coreml import own_lowering
 from .resize import resize
 
 
-def converter(proto, own: dict):
+def converter(proto: onnx.ModelProto, own: dict) -> Any:
     """onnx2coreml's converter with the lowerings of this room, and the caller's own before them.
 
     Args:
@@ -59,7 +60,7 @@ def _before_resize_11(proto) -> bool:
     return any(entry.domain in ("", "ai.onnx") and entry.version < 11 for entry in proto.opset_import)
 
 
-def known(node, own: dict) -> bool:
+def known(node: onnx.NodeProto, own: dict) -> bool:
     """Whether there is a lowering for the operator of this node."""
     kind = _kind(node)
     return bool({node.op_type, node.name} & set(own)) or kind in LOWERINGS or own_lowering(kind) is not None

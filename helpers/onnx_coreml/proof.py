@@ -33,12 +33,21 @@ class VerificationError(ValueError):
     """
 
     def __init__(
-        self, text, *, output=None, expected=None, found=None, difference=None, limit=None, layer=None
+        self,
+        text: str,
+        *,
+        output: str | None = None,
+        expected: float | None = None,
+        found: float | None = None,
+        difference: float | None = None,
+        limit: float | None = None,
+        layer: "Layer | None" = None,
     ):
         super().__init__(text)
         self.output, self.expected, self.found = output, expected, found
         self.difference, self.limit = difference, limit
-        self.layer, self.tensor = (layer.kind, layer.tensor) if layer else (None, None)
+        self.layer: str | None = layer.kind if layer else None
+        self.tensor: str | None = layer.tensor if layer else None
 
 
 @dataclass
@@ -126,7 +135,7 @@ class Proof:
                 difference = self._difference(name, expected[name], found[which][name])
                 if worst is None or difference.size - difference.limit > worst.size - worst.limit:
                     worst, output, example = difference, name, values
-        if worst.too_large:
+        if worst is not None and worst.too_large:
             raise _error(job, worst, output, example, lower)
         self._check_weak(lower)
 
@@ -220,7 +229,7 @@ class Reference:
 def _examples(job, reference) -> list[tuple[dict, dict]]:
     """Inputs as an app gives them, each with what ONNX Runtime answers."""
     random = np.random.default_rng(0)
-    pairs, error = [], None
+    pairs, errors = [], []
     for picture, number in zip(examples.PICTURES, examples.NUMBERS, strict=True):
         if job.precision == "float16" and number == "wide":
             number = "normal"  # a network that computes in 16 bits is not made for large numbers
@@ -229,11 +238,11 @@ def _examples(job, reference) -> list[tuple[dict, dict]]:
         }
         try:
             pairs.append((values, reference.run(_for_onnx(job, values))))
-        except Exception as this:  # e.g. whole numbers that are no valid indices
-            error = this
+        except Exception as error:  # e.g. whole numbers that are no valid indices
+            errors.append(error)
     if not pairs:
         raise VerificationError(
-            f"ONNX Runtime cannot run this model, so there is nothing to compare with: {first_line(error)}. "
+            f"ONNX Runtime cannot run this model, so there is nothing to compare with: {first_line(errors[-1])}. "
             "Check the export; verify=False converts all the same."
         )
     return pairs

@@ -1,6 +1,7 @@
 """Another size: Resize and Upsample in any mode."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -117,4 +118,5 @@ def _resize_weights(node, old: int, scale: float, new: int, region):
         [value("y", onnx.TensorProto.FLOAT, None)],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 19)])
-    return ReferenceEvaluator(model).run(None, {name: known[name][1] for name in used})[0].T
+    found: Any = ReferenceEvaluator(model).run(None, {name: known[name][1] for name in used})
+    return found[0].T

@@ -6,7 +6,9 @@ asks for becomes an ``Unknown``, which remembers the name and does nothing. The 
 be in the file, byte for byte (``formats``).
 """
 
+import os
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from helpers.plumbing import files
@@ -17,7 +19,7 @@ from helpers.torch_files.formats import Archive, Stream
 __all__ = ["MOST_STEPS", "Content", "Unknown", "damaged", "read"]
 
 
-def read(path, classes=()) -> Content:
+def read(path: str | os.PathLike, classes: Iterable = ()) -> Content:
     """Read a file of ``torch.save``, in the zip format or the older one.
 
     Args:
@@ -50,7 +52,7 @@ def read(path, classes=()) -> Content:
         raise damaged(path) from error
 
 
-def damaged(path) -> ValueError:
+def damaged(path: str | os.PathLike) -> ValueError:
     """The error for a file that cannot be what it should be."""
     return ValueError(
         f"{shorten(path)} is damaged or no PyTorch file. Delete it and make it again, or copy it again."

@@ -4,6 +4,8 @@ Whatever else a file asks for becomes an ``Unknown``, which remembers the name a
 """
 
 import collections
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 
@@ -49,7 +51,7 @@ class Content:
         called: those of them that are allowed, and that the file wants to call with arguments of its own.
     """
 
-    def __init__(self, value, unknown: set[str], called: set[str]):
+    def __init__(self, value: Any, unknown: set[str], called: set[str]):
         self.value, self.unknown, self.called = value, sorted(unknown), sorted(called)
 
 
@@ -88,17 +90,18 @@ class Builder(Machine):
         classes: classes and functions that the file may name; as in ``torch_files.read``.
     """
 
-    def __init__(self, storage, classes):
+    def __init__(self, storage: Callable[[str, torch.dtype, int], torch.Tensor], classes: Iterable):
         super().__init__(MOST_STEPS)
         self.storage = storage
         self.bytes = 2 * LARGEST  # of all tensors; some may share their numbers
         self.allowed = {f"{thing.__module__}.{thing.__qualname__}": thing for thing in classes}
-        self.unknown, self.called = {}, set()
+        self.unknown: dict[str, Unknown] = {}
+        self.called: set[str] = set()
 
-    def content(self, value) -> Content:
+    def content(self, value: Any) -> Content:
         return Content(_plain(value), {thing.name for thing in self.unknown.values()}, self.called)
 
-    def too_long(self):
+    def too_long(self) -> Refusal:
         return Refusal(
             f"holds more than {MOST_STEPS:,} steps of a pickle, more than any model needs. "
             "Save the weights alone: torch.save(model.state_dict(), path)."
@@ -140,10 +143,11 @@ class Builder(Machine):
 
     def _blank(self, function: _Allowed, arguments):
         """An empty object of an allowed class: the file does not choose what it is made with."""
+        thing: Any = function.thing
         if arguments or not isinstance(function.thing, type):
             self.called.add(function.name)
             return self._unknown(function.name)
-        return function.thing.__new__(function.thing)
+        return thing.__new__(thing)
 
     def build(self, target, state):
         if isinstance(target, Unknown):
@@ -252,7 +256,7 @@ def _overlapping() -> Refusal:
     )
 
 
-_MAKERS = {
+_MAKERS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": Builder._ordered,
     "collections.Counter": Builder._counter,
     "builtins.set": Builder._set,

@@ -24,7 +24,8 @@ class _Format:
     """What both have: a machine for the pickle, and the storages that it has asked for."""
 
     def __init__(self, file, size: int, classes):
-        self.file, self.left, self.storages = file, size, {}
+        self.file, self.left = file, size
+        self.storages: dict[str, torch.Tensor] = {}
         self.builder = Builder(self.storage, classes)
 
     def storage(self, key: str, dtype, count: int) -> torch.Tensor:
@@ -38,6 +39,10 @@ class _Format:
         if (storage.dtype, storage.numel()) != (dtype, count):
             raise ValueError("a storage that is another the second time")
         return storage
+
+    def bytes_of(self, key: str, size: int) -> bytearray:
+        """The bytes of one storage."""
+        raise NotImplementedError
 
 
 class Archive(_Format):
@@ -101,7 +106,7 @@ class Stream(_Format):
         head, run = self._head(), self.builder.run
         if head.getvalue()[:1] != b"\x80":
             raise ValueError("no pickle")
-        self.room = {}
+        self.room: dict[str, bytearray] = {}
         if run(head) != MAGIC:
             raise Refusal(
                 "is a pickle that torch.save did not write. A pickle is a program: it is not read here. "

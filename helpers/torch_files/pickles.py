@@ -7,6 +7,7 @@ is named, of a call, of a state.
 """
 
 import pickletools
+from typing import IO, Any
 
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 CONTAINERS = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
@@ -30,13 +31,15 @@ class Machine:
     def __init__(self, steps: int):
         self.left = steps
 
-    def run(self, program):
+    def run(self, program: bytes | IO[bytes]) -> Any:
         """The object that one pickle builds. ``program``, bytes or a file, is then just behind it.
 
         Raises:
             Exception: of whatever class, where the steps do not fit together.
         """
-        self.stack, self.marks, self.memo = [], [], {}
+        self.stack: list = []
+        self.marks: list[list] = []
+        self.memo: dict[int, Any] = {}
         for code, argument, _ in pickletools.genops(program):
             self.spend(1)
             self.step(code.name, argument)
@@ -47,7 +50,7 @@ class Machine:
         if self.left < 0:
             raise self.too_long()
 
-    def step(self, name: str, argument) -> None:
+    def step(self, name: str, argument: Any) -> None:
         if name in VALUES:
             self.stack.append(argument)
         elif name in CONSTANTS:
@@ -69,7 +72,7 @@ class Machine:
         del self.stack[-count:]
         return taken
 
-    def pop(self):
+    def pop(self) -> Any:
         return self.popped(1)[0]
 
     def marked(self) -> list:

@@ -1,5 +1,7 @@
 """Normalisation and activations."""
 
+from typing import Any
+
 import torch
 
 from ..archive import NotCovered
@@ -52,7 +54,7 @@ def _mvn_of(x, axes, scaled, epsilon):
 
 def _activation(p, weights):
     kind = p.WhichOneof("NonlinearityType")
-    a = getattr(p, kind) if kind else None
+    a: Any = getattr(p, kind) if kind else None
     plain = {"ReLU": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
     plain["softsign"] = torch.nn.functional.softsign
     plain["softplus"] = activations.softplus

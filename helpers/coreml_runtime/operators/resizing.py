@@ -22,7 +22,7 @@ def resize_nearest_neighbor(x, target_size_height, target_size_width):
 
 def _scaled(x, height, width):
     """The picture's new size, in float32 as the file's factors are: 0.7 of 10 pixels are 7."""
-    return (np.float32(x.shape[-2:]) * np.float32([height, width])).tolist()
+    return (np.array(x.shape[-2:], np.float32) * np.array([height, width], np.float32)).tolist()
 
 
 def upsample_nearest_neighbor(x, scale_factor_height=1, scale_factor_width=1):
@@ -74,7 +74,8 @@ def upsample_bilinear(
     if align_corners and half:
         raise Unfit("pixels cannot be counted from the corners and from half a pixel on")
     mode = "STRICT_ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS" if half else "DEFAULT"
-    return resize_bilinear(x, *map(math.floor, _scaled(x, scale_factor_height, scale_factor_width)), mode)
+    height, width = map(math.floor, _scaled(x, scale_factor_height, scale_factor_width))
+    return resize_bilinear(x, height, width, mode)
 
 
 def resample(x, coordinates, sampling_mode, padding_mode, padding_value, coordinates_mode, align_corners):

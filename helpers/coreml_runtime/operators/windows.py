@@ -124,15 +124,15 @@ def _pool(x, kind, kernel_sizes, strides, pad_type, pad, ceil_mode, exclude_padd
             return function(x, kernel_sizes, strides, [after for _, after in ends])
         return function(pad_spatial(x, ends, -math.inf), kernel_sizes, strides)
 
-    function = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[count]
+    mean = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[count]
     if kind == "l2":
-        return torch.sqrt(function(pad_spatial(x * x, ends), kernel_sizes, strides) * math.prod(kernel_sizes))
-    total = function(pad_spatial(x, ends), kernel_sizes, strides)
+        return torch.sqrt(mean(pad_spatial(x * x, ends), kernel_sizes, strides) * math.prod(kernel_sizes))
+    total = mean(pad_spatial(x, ends), kernel_sizes, strides)
     if not any(map(any, ends)) or not exclude_padding:
         return total
     # The share of the image's own pixels in each window.
     ones = torch.ones((1, 1, *sizes), dtype=x.dtype, device=x.device)
-    return total / function(pad_spatial(ones, ends), kernel_sizes, strides)
+    return total / mean(pad_spatial(ones, ends), kernel_sizes, strides)
 
 
 def max_pool(x, kernel_sizes, strides=None, pad_type="valid", pad=None, ceil_mode=False, ceil_drops="each"):
