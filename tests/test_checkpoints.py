@@ -17,6 +17,7 @@ from helpers.history import History
 from helpers.model import AlexNet
 from helpers.plumbing import paths, variables
 from helpers.recipe import Recipe
+from helpers.torch_files import weights
 
 
 @pytest.fixture
@@ -202,12 +203,12 @@ def test_a_network_that_cannot_be_filled_is_named(model, tmp_path):
 
 
 def interrupted_at(line, call):
-    """Run ``call`` with a Ctrl-C before the line-th line that runs in the module; whether it came that far."""
+    """Run ``call`` with a Ctrl-C before the line-th line that runs in the two modules; whether it came that far."""
     count, stopped = 0, False
 
     def trace(frame, event, argument):
         nonlocal count, stopped
-        if frame.f_code.co_filename != checkpoints.__file__:
+        if frame.f_code.co_filename not in (checkpoints.__file__, weights.__file__):
             return None
         count += event == "line"
         if count == line and not stopped:
