@@ -2,9 +2,8 @@
 
 Notebook 02 introduces both ways and shows what is inside each file.
 
-Beside a checkpoint ``NAME.pth`` lies its card ``NAME.json``: the accuracy, the
-recipe, the versions, the data it was trained on with their checksum, and what the
-network says about 100 drawings, which can be checked anywhere.
+Beside a checkpoint ``NAME.pth`` lies its card ``NAME.json``: the accuracy, the recipe, the versions, the data it
+was trained on with their checksum, and what the network says about 100 drawings, which can be checked anywhere.
 """
 
 import hashlib
@@ -156,7 +155,7 @@ def checksum(model: nn.Module) -> str:
 def save_card(
     path: str | Path, *, history: History, evaluation: Evaluation, data: CIFAR10, share: float = 1.0
 ) -> dict:
-    """Write the card of a checkpoint: ``alexnet.json`` beside ``alexnet.pth``.
+    """Write the card of a checkpoint, ``alexnet.json`` beside ``alexnet.pth``, and return it.
 
     Args:
         path: the checkpoint; its weights have been saved there.
@@ -164,9 +163,6 @@ def save_card(
         evaluation: on the test images, in float32 (``helpers.evaluation.Evaluation``).
         data: as ``load_cifar10()`` returns.
         share: of this training in the weights, where they are a mean (``helpers.workshop.camera_network``).
-
-    Returns:
-        The card.
 
     Raises:
         ValueError: the weights there are not those that were evaluated; another training has replaced them.
@@ -275,13 +271,7 @@ LARGEST_CARD = 10**6
 
 
 def _read_card(path: Path) -> dict:
-    """A card, if all in it that is used is what it should be.
-
-    Raises:
-        FileNotFoundError: there is none.
-        PermissionError: it must not be read.
-        ValueError: it is damaged; the message says what is wrong.
-    """
+    """A card, if all in it that is used is what it should be; raises as ``load_checkpoint``."""
     advice = f"It is the card, which says how to build the network. {_again(path)}"
     files.check_file(path, advice, LARGEST_CARD)
     try:
@@ -390,23 +380,21 @@ def load_trained(data: CIFAR10) -> tuple[AlexNet, dict]:
         FileNotFoundError, PermissionError, ValueError: the one that ships cannot be used, see ``load_checkpoint``.
     """
     own = paths.artifacts_dir() / TRAINED
+    name = paths.shorten(own)
     if own.exists() or own.with_suffix(".json").exists():
         try:
             model, card = load_checkpoint(own)
             if card["data"] == data.source and card["classes"] != list(data.classes):
-                raise ValueError(
-                    f"{paths.shorten(own)} has other classes than the data, or in another order."
-                )
+                raise ValueError(f"{name} has other classes than the data, or in another order.")
         except (OSError, ValueError) as error:
             print(f"Your own network is not used. {error}")
         else:
             if card["data"] == data.source:
                 print(
-                    f"{paths.shorten(own)}, trained by notebook 01 on {card['data']}: "
-                    f"{card['test_accuracy']:.2%} on the test images"
+                    f"{name}, trained by notebook 01 on {card['data']}: {card['test_accuracy']:.2%} on the test images"
                 )
                 return model, card
-            print(f"{paths.shorten(own)} was trained on {card['data']}, and this run uses {data.source}.")
+            print(f"{name} was trained on {card['data']}, and this run uses {data.source}.")
     model, card = load_checkpoint()
     print(
         f"{paths.shorten(SHIPPED)}, the checkpoint that ships with the project, trained on {card['data']}: "
