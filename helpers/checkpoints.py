@@ -311,8 +311,8 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
 
 
-def _is_share(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value <= 1
+def _is_number(value: Any, largest: float = 1) -> bool:
+    return type(value) in (int, float) and 0 <= value <= largest
 
 
 def _are_classes(value: Any) -> bool:
@@ -320,21 +320,17 @@ def _are_classes(value: Any) -> bool:
 
 
 def _are_shares(value: Any) -> bool:
-    return isinstance(value, dict) and all(share is None or _is_share(share) for share in value.values())
+    return isinstance(value, dict) and all(share is None or _is_number(share) for share in value.values())
 
 
-def _is_said(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and _is_share(value.get("accuracy"))
-        and type(value.get("loss")) in (int, float)
-    )
+def _is_said(said: Any) -> bool:
+    return isinstance(said, dict) and _is_number(said.get("accuracy")) and _is_number(said.get("loss"), 1e9)
 
 
 _CARD: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data": (_is_text, "a name"),
     "classes": (_are_classes, "a list of different names"),
-    "test_accuracy": (_is_share, "a number from 0 to 1"),
+    "test_accuracy": (_is_number, "a number from 0 to 1"),
     "test_accuracy_per_class": (_are_shares, "a number from 0 to 1 for each class"),
     "on_drawings": (_is_said, "an accuracy and a loss"),
     "weights_sha256": (lambda value: isinstance(value, str), "a checksum"),

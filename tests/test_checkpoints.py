@@ -516,6 +516,10 @@ BAD_CARDS = {
     "NaN": (lambda card: json.dumps(card | {"test_accuracy": float("nan")}), "NaN is no number"),
     "no accuracy": (without("test_accuracy"), "test_accuracy is missing"),
     "no recipe": (without("recipe"), "recipe is missing"),
+    "a loss of 10⁴⁰⁰": (
+        lambda card: without("weights_sha256")(card) | {"on_drawings": {"accuracy": 0.1, "loss": 10**400}},
+        "on_drawings is .*, not an accuracy and a loss",
+    ),
     "another checksum": (changed(weights_sha256="0" * 64), "does not belong to alexnet.pth"),
     "a list": (lambda card: [], "it holds a list"),
     "cut off": (lambda card: json.dumps(card)[:200], "is damaged or was changed"),
