@@ -17,6 +17,7 @@ from helpers.history import History
 from helpers.model import AlexNet
 from helpers.plumbing import paths, variables
 from helpers.recipe import Recipe
+from helpers.torch_files import weights
 
 
 @pytest.fixture
@@ -202,12 +203,12 @@ def test_a_network_that_cannot_be_filled_is_named(model, tmp_path):
 
 
 def interrupted_at(line, call):
-    """Run ``call`` with a Ctrl-C before the line-th line that runs in the module; whether it came that far."""
+    """Run ``call`` with a Ctrl-C before the line-th line that runs in the two modules; whether it came that far."""
     count, stopped = 0, False
 
     def trace(frame, event, argument):
         nonlocal count, stopped
-        if frame.f_code.co_filename != checkpoints.__file__:
+        if frame.f_code.co_filename not in (checkpoints.__file__, weights.__file__):
             return None
         count += event == "line"
         if count == line and not stopped:
@@ -515,6 +516,10 @@ BAD_CARDS = {
     "NaN": (lambda card: json.dumps(card | {"test_accuracy": float("nan")}), "NaN is no number"),
     "no accuracy": (without("test_accuracy"), "test_accuracy is missing"),
     "no recipe": (without("recipe"), "recipe is missing"),
+    "a loss of 10⁴⁰⁰": (
+        lambda card: without("weights_sha256")(card) | {"on_drawings": {"accuracy": 0.1, "loss": 10**400}},
+        "on_drawings is .*, not an accuracy and a loss",
+    ),
     "another checksum": (changed(weights_sha256="0" * 64), "does not belong to alexnet.pth"),
     "a list": (lambda card: [], "it holds a list"),
     "cut off": (lambda card: json.dumps(card)[:200], "is damaged or was changed"),

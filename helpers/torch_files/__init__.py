@@ -4,6 +4,8 @@ A ``.pth`` is a pickle: a program that may call anything. It is followed step by
 what ``torch.save`` writes is built: numbers, texts, containers, tensors (``building``). Whatever else the file
 asks for becomes an ``Unknown``, which remembers the name and does nothing. The numbers of the tensors have to
 be in the file, byte for byte (``formats``).
+
+Built on it: a network's tensors are found by their names (``weights``), and a whole model is checked (``whole_models``).
 """
 
 import os
@@ -16,7 +18,7 @@ from helpers.plumbing.paths import shorten
 from helpers.torch_files.building import MOST_STEPS, Content, Unknown
 from helpers.torch_files.formats import Archive, Stream
 
-__all__ = ["MOST_STEPS", "Content", "Unknown", "damaged", "read"]
+__all__ = ["MOST_STEPS", "Content", "Unknown", "damaged", "read", "refused"]
 
 
 def read(path: str | os.PathLike, classes: Iterable = ()) -> Content:
@@ -56,4 +58,19 @@ def damaged(path: str | os.PathLike) -> ValueError:
     """The error for a file that cannot be what it should be."""
     return ValueError(
         f"{shorten(path)} is damaged or no PyTorch file. Delete it and make it again, or copy it again."
+    )
+
+
+def refused(path, content: Content, advice: str) -> ValueError:
+    """The error for a file that asks for more than is allowed."""
+    trust = "Only if you trust whoever made it: torch.load(path, weights_only=False) builds everything, and runs its code."
+    if content.called:
+        return ValueError(
+            f"{shorten(path)} was refused: it calls {' and '.join(content.called[:5])} with arguments of its own, "
+            f"which is done for no class, allowed or not. {trust}"
+        )
+    more = f" and {len(content.unknown) - 5} more" if len(content.unknown) > 5 else ""
+    return ValueError(
+        f"{shorten(path)} was refused: it asks for {' and '.join(content.unknown[:5])}{more}, which is not on the "
+        f"allow-list, and loading it could run that code. {advice} {trust}".replace("  ", " ")
     )
