@@ -80,10 +80,9 @@ def write_app(
     also = also or {}
     _check_arguments(folder, model, also, chinese)
     folder = Path(folder)
-    identifier = f"{bundle_prefix}.{folder.name}"
-    _check_names(folder.name, bundle_prefix)
-    app, tests = folder.name, f"{folder.name}Tests"
-    written = template_files(app, identifier)
+    app = folder.name
+    _check_names(app, bundle_prefix)
+    written = template_files(app, f"{bundle_prefix}.{app}")
     models: dict[str, tuple[CoreMLModel, float]] = {}
     labels: dict[str, None] = {}
     for path, certainty in [(model, threshold), *also.items()]:
@@ -95,7 +94,7 @@ def write_app(
         written |= {f"{app}/{inside}": data for inside, data in with_threshold(files, certainty).items()}
     written[f"{app}/Labels.xcstrings"] = _catalog(labels, chinese)
     written |= {f"{app}/Assets.xcassets/AppIcon.appiconset/{name}": data for name, data in icons().items()}
-    written |= {f"{tests}/{name}": data for name, data in reference_files(models).items()}
+    written |= {f"{app}Tests/{name}": data for name, data in reference_files(models).items()}
     kept = publish(written, folder, overwrite)
     if kept:
         print(f"Kept as you edited {'it' if len(kept) == 1 else 'them'}: {', '.join(kept)}")

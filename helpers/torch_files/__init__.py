@@ -61,7 +61,7 @@ def damaged(path: str | os.PathLike) -> ValueError:
     )
 
 
-def refused(path, content: Content, advice: str) -> ValueError:
+def refused(path: str | Path, content: Content, advice: str) -> ValueError:
     """The error for a file that asks for more than is allowed."""
     trust = "Only if you trust whoever made it: torch.load(path, weights_only=False) builds everything, and runs its code."
     if content.called:
