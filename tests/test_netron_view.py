@@ -247,12 +247,13 @@ def test_left_out_records_keep_their_length(name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_path_of_the_exporting_machine_travels(name):
-    here = str(Path(__file__).parent).encode()
+    folder = str(Path(__file__).parent)
+    here = folder.encode(), json.dumps(folder)[1:-1].encode()  # as it is, and as JSON may write it
     if name in ("new.onnx", "program.pt2"):  # else this test looks for what was never there
         raw = model_files()[name].read_bytes()
-        assert here in raw
+        assert any(path in raw for path in here)
     entries = bundle(frame(netron_view.show(model_files()[name]).html()))
-    assert not [entry for entry, content in entries.items() if here in content]
+    assert not [entry for entry, content in entries.items() if any(path in content for path in here)]
 
 
 # --- The outline, the key and the picture
