@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -423,7 +424,13 @@ def test_nothing_unchecked_is_unpickled(root, tmp_path, victim):
 def test_a_faulty_source_is_named_and_the_next_one_is_asked(root, server, mirrors, capsys, fault, reason):
     mirrors(fault, "good")
     assert_is_tiny(data.load_cifar10())
-    assert server.asked == [f"/{fault}", "/good"]
+    while (
+        fault == "mute" and len(server.asked) < 2
+    ):  # on a busy machine its request comes after we gave it up
+        time.sleep(0.01)
+    assert server.asked == [f"/{fault}", "/good"] or (
+        fault == "mute" and set(server.asked) == {"/mute", "/good"}
+    )
     failure, line = capsys.readouterr().out.splitlines()
     assert failure.startswith(f"127.0.0.1 {reason}")
     assert line.endswith("10 classes, downloaded from 127.0.0.1 into CHAPTER_DATA.")
