@@ -5,6 +5,7 @@ import graphlib
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 import yaml
@@ -59,6 +60,15 @@ def test_the_table_names_every_module_and_machine_in_the_order_of_the_notebooks(
             if re.search(imports, path.read_text(encoding="utf-8")):
                 assert number <= path.stem[:2], f"{name} is introduced by {path.stem}"
                 break
+
+
+def test_an_installed_package_has_every_folder_of_code():
+    listed = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"][
+        "packages"
+    ]
+    assert listed == sorted(
+        ".".join(path.parent.relative_to(paths.ROOT).parts) for path in HELPERS.rglob("__init__.py")
+    )
 
 
 def test_no_two_modules_import_each_other_in_a_circle():
