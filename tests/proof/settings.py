@@ -95,7 +95,7 @@ def settings() -> dict[str, Setting]:
     proxies = {name: dead for lower in ("http_proxy", "https_proxy") for name in (lower, lower.upper())}
     no_data = dict.fromkeys(["CHAPTER_CIFAR10", "CHAPTER_MIRROR", "CHAPTER_DATA", "CHAPTER_PHOTOS"])
     no_data |= dict.fromkeys(variables.FORMER.values())
-    every = {"plain": Setting("nothing special")}
+    every = {}
     for name in INSTRUCTIONS:
         words = f"`ONEDNN_MAX_CPU_ISA={name}`"
         every[name] = Setting(words, COMPUTING, {"ONEDNN_MAX_CPU_ISA": name})
@@ -111,7 +111,7 @@ def settings() -> dict[str, Setting]:
         ),
         "chromium": Setting("without Chromium", MEETING, {"CHROMIUM": None}, chromium=False),
         "data": Setting("without CIFAR-10 and photos", variables=no_data),
-        "load": Setting("two busy programs on every core", load=True),
+        "load": Setting("two busy programs on every core", MEETING, load=True),
     }
     for minor in range(environment.OLDEST[1], environment.NEWEST[1] + 1):
         every[f"python3.{minor}"] = Setting(f"Python 3.{minor}", python=minor)
