@@ -62,13 +62,19 @@ def test_the_table_names_every_module_and_machine_in_the_order_of_the_notebooks(
                 break
 
 
+PYPROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
 def test_an_installed_package_has_every_folder_of_code():
-    listed = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"][
-        "packages"
-    ]
-    assert listed == sorted(
+    assert PYPROJECT["tool"]["setuptools"]["packages"] == sorted(
         ".".join(path.parent.relative_to(paths.ROOT).parts) for path in HELPERS.rglob("__init__.py")
     )
+
+
+def test_the_types_of_every_lesson_plumbing_and_machine_are_checked():
+    patterns = PYPROJECT["tool"]["mypy"]["files"]
+    checked = {path for pattern in patterns for path in paths.ROOT.glob(pattern)}
+    assert checked == {*HELPERS.glob("*.py"), *(HELPERS / name for name in [*MACHINES, "plumbing"])}
 
 
 def test_no_two_modules_import_each_other_in_a_circle():
