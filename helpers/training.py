@@ -168,12 +168,12 @@ def _check_data(data) -> int | None:
     names = getattr(data, "classes", None)
     classes = len(names) if isinstance(names, Sized) and not isinstance(names, str) else None
     check_split(data.train_images, data.train_labels, "train", classes)
+    check_split(data.test_images, data.test_labels, "test", classes)
     if data.test_images.dtype != data.train_images.dtype:
         raise ValueError(
             f"test_images holds {data.test_images.dtype} and train_images {data.train_images.dtype}. Give both as "
             "torch.uint8 from 0 to 255, or both as torch.float32 from 0 to 1."
         )
-    check_split(data.test_images, data.test_labels, "test", classes)
     own, other = (tuple(images.shape[1:]) for images in (data.train_images, data.test_images))
     if own != other:
         raise ValueError(

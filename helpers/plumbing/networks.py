@@ -235,35 +235,38 @@ def check_model(
     was_training = model.training
     model.eval()
     try:
-        first, fits = _first_answers(model, shapes, device, classes, layout)
-        if fits != layout:
-            first, _ = _first_answers(model, shapes, device, classes, fits)
-        return fits, first
+        try:
+            return layout, _logits(model, shapes, device, classes, layout)
+        except ValueError as error:
+            if VIEW not in str(error):
+                raise
+        layout = torch.contiguous_format
+        return layout, _logits(model, shapes, device, classes, layout)
     finally:
         model.train(was_training)
 
 
 @torch.no_grad()
-def _first_answers(model, shapes, device, classes, layout) -> tuple[int, torch.memory_format]:
-    """How many logits the model gives for an image of every shape, and how its numbers have to lie in memory."""
+def _logits(model, shapes, device, classes, layout) -> int:
+    """How many logits the model gives for an image, one of every shape."""
     model.to(device).to(memory_format=layout)
-    own, count = shapes[0], 0
+    counts = []
     for shape in dict.fromkeys(shapes):
         try:
             answer, fits = ask(model, torch.zeros(1, *shape, device=device), layout)
         except ValueError as error:
-            if shape == own:
+            if not counts:
                 raise
             raise ValueError(
                 f"The recipe trains with images that grow, and not every size fits. {error} Use dataclasses.replace(recipe, "
                 "sizes=(32,)), which leaves the images as they are, or put an nn.AdaptiveMaxPool2d before the first linear layer."
             ) from error
+        if fits != layout:
+            raise ValueError(VIEW)
         do = "Change its last layer" + (f", or data.classes, which has {classes} names." if classes else ".")
         check_answer(answer, 1, classes, do)
-        if fits != layout:
-            return answer.shape[1], fits
-        count = count or answer.shape[1]
-    return count, layout
+        counts.append(answer.shape[1])
+    return counts[0]
 
 
 def train_mode(model: nn.Module) -> None:
