@@ -160,7 +160,7 @@ def evaluate(
     device, own = device_of(model), dtype_of(model)
     was_training, layout = model.training, torch.channels_last
     model.eval()
-    answers = []
+    answers: list[torch.Tensor] = []
     try:
         for batch in images.split(batch_size):
             batch = scaled(batch.to(device).contiguous(memory_format=layout)).to(own)

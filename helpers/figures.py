@@ -199,7 +199,7 @@ def class_counts(splits: dict, classes: Sequence[str]) -> None:
             )
         if len(classes) <= MOST_CLASSES:
             long = max(map(len, map(str, classes))) * len(classes) > 110  # they would run into each other
-            turned = {"rotation": 45, "ha": "right"} if long else {}
+            turned: dict = {"rotation": 45, "ha": "right"} if long else {}
             axis.set_xticks(range(len(classes)), [_short(name) for name in classes], fontsize=8, **turned)
         else:
             axis.set_xlabel(f"{len(classes):,} classes, by their number")
@@ -254,8 +254,8 @@ def _tiles(kernels: Any) -> torch.Tensor:
     tiles = torch.nn.functional.pad(tiles, (0, 1, 0, 1), value=1.0)
     columns = len(tiles) if len(tiles) % 8 and len(tiles) < 16 else 8
     tiles = torch.cat([tiles, tiles.new_ones(-len(tiles) % columns, *tiles.shape[1:])])
-    high, wide = tiles.shape[2:]
-    rows = tiles.view(-1, columns, 3, high, wide).permute(0, 3, 1, 4, 2)
+    *_, tall, wide = tiles.shape
+    rows = tiles.view(-1, columns, 3, tall, wide).permute(0, 3, 1, 4, 2)
     return rows.reshape(-1, columns * wide, 3)
 
 
@@ -428,9 +428,8 @@ def confusion(matrix: torch.Tensor, classes: Sequence[str]) -> None:
     share = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
     off = share.clone().fill_diagonal_(0)
     kept = _most_confused(off) if len(classes) > MOST_CLASSES else range(len(classes))
-    title = "in per cent of each row"
-    if len(kept) < len(classes):
-        title = f"the {len(kept)} most confused of {len(classes):,} classes, {title}"
+    which = f"the {len(kept)} most confused of {len(classes):,} classes" if len(kept) < len(classes) else ""
+    title = f"{which}{', ' if which else ''}in per cent of each row"
     with plt.rc_context(STYLE | {"axes.grid": False}):
         side = max(1.0, len(kept) / 14)
         figure, axis = plt.subplots(figsize=(5.2 * side, 4.6 * side))
@@ -453,10 +452,9 @@ def confusion(matrix: torch.Tensor, classes: Sequence[str]) -> None:
             f"The most frequent mistake: {classes[row]} taken for {classes[column]}, {off[row, column]:.0%} of all "
             f"{classes[row]} images."
         )
-        which = f" of {title.partition(',')[0]}" if len(kept) < len(classes) else ""
         show(
             figure,
-            f"Confusion matrix{which}, dark on the diagonal. {worst if off.any() else 'There is no mistake.'}",
+            f"Confusion matrix{' of ' if which else ''}{which}, dark on the diagonal. {worst if off.any() else 'There is no mistake.'}",
         )
 
 

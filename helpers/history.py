@@ -7,7 +7,7 @@ from pathlib import Path
 from helpers.plumbing import paths
 from helpers.plumbing.files import check_file
 from helpers.plumbing.paths import replacing
-from helpers.plumbing.values import LARGEST, number, switch, text, whole_number, whole_numbers
+from helpers.plumbing.values import LARGEST, number, switch, text, whole_number
 from helpers.recipe import Recipe
 
 
@@ -99,8 +99,10 @@ class History:
         steps, finished = whole_number(content["steps"], 0), switch(content["finished"])
         if finished != (len(rows) == recipe.epochs):
             raise ValueError(f"{len(rows)} rows for {recipe.epochs} epochs, and finished={finished}")
-        sizes = [tuple(whole_numbers(size, 1)) for size in content.get("sizes", [])]
-        if sizes and (len(sizes) != len(recipe.sizes) or any(len(size) != 2 for size in sizes)):
+        sizes = [
+            (whole_number(height, 1), whole_number(width, 1)) for height, width in content.get("sizes", [])
+        ]
+        if sizes and len(sizes) != len(recipe.sizes):
             raise ValueError(f"{len(sizes)} sizes of images for {len(recipe.sizes)}")
         return cls(recipe, text(content["device"]), rows, steps, finished, state, sizes)
 

@@ -193,7 +193,7 @@ def shrink(
         corner = (wide - inner[0]) // 2, (high - inner[1]) // 2
         canvas.paste(_resize(picture, (0, 0, width, height), inner, resize), corner)
     else:
-        across, down = width, height  # what is kept of the photo
+        across, down = float(width), float(height)  # what is kept of the photo
         if crop == "centre crop":
             across, down = min(width, height * wide / high), min(height, width * high / wide)
         left, top = (width - across) / 2, (height - down) / 2
@@ -427,9 +427,10 @@ def ask(
             f"The model knows {_listed(list(map(str, model.labels)))}; the photos are of {_listed(names)}. "
             "Convert a network for these classes, with these names in this order."
         )
-    _, _, *size = _image_shape(model)
+    _, channels, height, width = _image_shape(model)
+    size = height, width
     views = tta_views(images, size) if tta else [to_size(images, size)]
-    if _image_shape(model)[1] == 1 != images.shape[1]:
+    if channels == 1 != images.shape[1]:
         views = [to_grey(view) for view in views]
     return Evaluation(torch.stack([model.probs(view) for view in views]).mean(0), labels)
 
@@ -480,7 +481,7 @@ class Result:
             return
         answers = self.evaluation.predictions
         names = self.photos.classes
-        titles = [f"{names[answers[i]]}\n({names[self.evaluation.labels[i]]})" for i in wrong]
+        titles = [f"{names[int(answers[i])]}\n({names[int(self.evaluation.labels[i])]})" for i in wrong]
         pictures = torch.stack([shrink(open_photo(self.photos.files[i]), "squash", size=96) for i in wrong])
         alt = f"{len(wrong)} photos with a wrong answer; above each the answer, and in brackets its class."
         figures.images(pictures, titles, alt=alt)

@@ -208,7 +208,7 @@ class _Training:
     False, the weights belong to no step, and the run falls back to ``history.state``.
     """
 
-    def __init__(self, model, data, history: History, device, progress: bool, classes: int):
+    def __init__(self, model, data, history: History, device, progress: bool, classes: int | None):
         recipe, state = history.recipe, history.state
         self.model, self.data, self.history, self.recipe = model, data, history, recipe
         self.precision = pick_precision(device)

@@ -92,7 +92,7 @@ def check_answer(
             "×".join(map(str, answer.shape)) or "one number",
             images or (len(answer) if answer.ndim else 1),
         )
-        if answer.ndim == 2 and len(answer) != count:
+        if answer.ndim == 2 and len(answer) > count:
             do = "A .view(-1, n) with an n for images of another size makes several rows of one image: write .flatten(1)."
         raise ValueError(
             f"The network returns {shape} for {count} images, and {count}×{classes or 'classes'} logits are needed, one per "
@@ -146,7 +146,11 @@ def ask(
         if out_of_memory(error):
             raise
         if VIEW not in str(error) or layout == torch.contiguous_format:
-            raise ValueError(_not_taken(model, images, error)) from error
+            _, channels, height, width = images.shape
+            raise ValueError(
+                f"This {type(model).__name__} does not take {height}×{width} pixels in {channels} "
+                f"channel{'s' * (channels > 1)}, {len(images)} at a time: {why_not(model, images, error)}"
+            ) from error
     return ask(model, images)
 
 
@@ -162,29 +166,27 @@ def layer_of(model: nn.Module, error: BaseException) -> str:
     return f"its layer {name!r} ({kind})" if name else f"the forward of {kind}"
 
 
-def _not_taken(model: nn.Module, images: torch.Tensor, error: Exception) -> str:
-    """Why a network does not take these images, and what to do."""
-    count, channels, height, width = images.shape
+def why_not(model: nn.Module, images: torch.Tensor, error: Exception) -> str:
+    """Which layer of a network does not take these images, what it says, and what to do."""
+    _, channels, height, width = images.shape
     weights = [(name, tensor) for name, tensor in model.named_parameters() if tensor.is_floating_point()]
     other = next(
         (f"{name} is {tensor.dtype}" for name, tensor in weights if tensor.dtype != images.dtype), None
     )
     devices = {str(tensor.device) for _, tensor in weights}
     text = first_line(error)
+    do = f"It has to take N×{channels}×{height}×{width}, float32, pixels from 0 to 1."
     if VIEW in text:
-        do = "Write .reshape(…) or .flatten(1) where it says .view(…)."
+        do = "Write .flatten(1), or .reshape(…), where it says .view(…)."
     elif "more than 1 value per channel" in text:
         do = "Batch norm has nothing to compare one picture with: choose a batch_size of 2 or more."
     elif len(devices) > 1:
         do = f"Its weights are on several devices ({', '.join(sorted(devices))}). Call model.to('cpu')."
     elif other:
-        do = f"It has to take float32, pixels from 0 to 1, and {other}. Call model.float()."
-    else:
-        do = f"It has to take N×{channels}×{height}×{width}, float32, pixels from 0 to 1."
-    return (
-        f"The {type(model).__name__} does not take {height}×{width} pixels in {channels} "
-        f"{'channel' if channels == 1 else 'channels'}, {count} at a time: {layer_of(model, error)} says: {text}. {do}"
-    )
+        do = f"{do[:-1]}, and {other}. Call model.float()."
+    elif "is invalid for input of size" in text:
+        do = f"{do} Its view or reshape is made for images of another size."
+    return f"{layer_of(model, error)} says: {text}. {do}"
 
 
 def check_has_numbers(model: nn.Module) -> None:
@@ -249,8 +251,11 @@ def check_model(
 @torch.no_grad()
 def _logits(model, shapes, device, classes, layout) -> int:
     """How many logits the model gives for an image, one of every shape."""
-    model.to(device).to(memory_format=layout)
-    counts = []
+    model.to(device)
+    if any(map(nn.parameter.is_lazy, model.parameters())):
+        ask(model, torch.zeros(1, *shapes[0], device=device))  # which decides the sizes of its weights
+    model.to(memory_format=layout)
+    counts: list[int] = []
     for shape in dict.fromkeys(shapes):
         try:
             answer, fits = ask(model, torch.zeros(1, *shape, device=device), layout)
