@@ -13,7 +13,7 @@ they grow with it, so the same strength looks the same.
 import io
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -208,7 +208,7 @@ def move(
             narrower. Each is one number, or one for each image.
         shift: to the right and down, in halves of the picture's width and height; a pair of the same.
     """
-    if not isinstance(shift, tuple | list) or len(shift) != 2:
+    if isinstance(shift, str) or not isinstance(shift, Sized) or len(shift) != 2:
         raise ValueError(f"shift={shift!r:.80} is a pair: to the right and down, e.g. (0.1, 0.0).")
     check(images, degrees, zoom, stretch, *shift)
     if not images.numel():

@@ -63,7 +63,10 @@ def _whole(name: str, value, least: int = 1) -> None:
 def _short(name: object, width: int = 24) -> str:
     """A class name on one line, not too long for its place."""
     text = " ".join(str(name).split())
-    return text if len(text) <= width else text[: width - 1] + "…"
+    if len(text) <= width:
+        return text
+    end = (width - 1) // 2  # numbered names differ at their end
+    return f"{text[: width - 1 - end]}…{text[-end:]}"
 
 
 def _pictures(given: Any) -> torch.Tensor:
@@ -186,7 +189,8 @@ def class_counts(splits: dict, classes: Sequence[str]) -> None:
     for labels in splits.values():
         _known(labels, classes)
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(7.6, 2.2))
+        long = len(classes) * max(map(len, map(str, classes))) > 110  # their names would run into each other
+        figure, axis = plt.subplots(figsize=(7.6, 3.2 if long and len(classes) <= MOST_CLASSES else 2.2))
         for place, (name, labels) in enumerate(splits.items()):
             counts = labels.bincount(minlength=len(classes))
             at = torch.arange(len(classes)) + 0.8 * ((place + 0.5) / len(splits) - 0.5)
@@ -198,7 +202,6 @@ def class_counts(splits: dict, classes: Sequence[str]) -> None:
                 label=f"{name} ({len(labels):,})",
             )
         if len(classes) <= MOST_CLASSES:
-            long = max(map(len, map(str, classes))) * len(classes) > 110  # they would run into each other
             turned: dict = {"rotation": 45, "ha": "right"} if long else {}
             axis.set_xticks(range(len(classes)), [_short(name) for name in classes], fontsize=8, **turned)
         else:

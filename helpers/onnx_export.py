@@ -120,7 +120,7 @@ def _write(model: nn.Module, path, dynamo: bool, batch: int | None, one: list[in
     elif batch is None:
         options["dynamic_axes"] = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}
     try:
-        with quiet():
+        with quiet(), exportable.EvenPooling():
             torch.onnx.export(network, (example,), str(path), **options)
     except OSError:
         raise

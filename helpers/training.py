@@ -98,13 +98,10 @@ def fit(
 
     Args:
         model: takes N×C×height×width float from 0 to 1 and returns N×classes logits; images of all
-            ``recipe.sizes``, too. Frozen weights stay as they are, and so do the batch norm statistics of a part
-            that is frozen as a whole. A model that has been trained before is trained on from its
-            weights, and a printed line says so.
-        data: has ``train_images`` and ``test_images`` (N×C×height×width, uint8 from 0 to 255 or float32 from 0 to
-            1; C is 1 or 3), ``train_labels`` and ``test_labels`` (N, int64), and ``classes``, their names;
-            as ``load_cifar10()`` returns, or a ``helpers.data.Images`` of one's own. Without ``classes``
-            the model's logits say how many there are.
+            ``recipe.sizes``, too. A part that is frozen stays as it is, its batch norm, too. A model that
+            has been trained before is trained on from its weights, and a printed line says so.
+        data: has ``train_images``, ``train_labels``, ``test_images``, ``test_labels`` and ``classes`` as ``Images`` says
+            them, which ``load_cifar10()`` returns. Without ``classes`` the logits say how many there are.
         recipe: how to train.
         device: default: the fastest there is.
         resume: the history of an interrupted run of such a model, the same data and recipe; the model

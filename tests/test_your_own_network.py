@@ -432,6 +432,18 @@ def test_what_changes_in_evaluation_mode_is_named_by_its_layer(tmp_path, make, m
     assert "Call model.eval() first" not in str(told.value)
 
 
+@pytest.mark.parametrize("kind", [nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d])
+@pytest.mark.parametrize("dynamo", [True, False])
+def test_pooling_into_windows_that_are_not_alike_is_exported(tmp_path, kind, dynamo):
+    """Neither of PyTorch's exporters writes down 28 pixels in 6 windows; AlexNet's last pooling is such a one at 28×28."""
+    torch.manual_seed(0)
+    network = nn.Sequential(kind((6, None)), kind((4, 7)), nn.Flatten(), nn.Linear(84, 4)).eval()
+    pixels, labels = PIXELS[:8, :, 2:30, 2:30], DATA.test_labels[:8]
+    export_onnx(network, tmp_path / "a.onnx", classes=DATA.classes, shape=(1, 3, 28, 28), dynamo=dynamo)
+    agreement = compare(evaluate(network, pixels, labels), run_onnx(tmp_path / "a.onnx", pixels, labels))
+    assert agreement.max_abs_diff < 1e-6
+
+
 @pytest.mark.parametrize(
     "shape", [(3, 32, 32), (1, 3, 32), 32, (2, 3, 32, 32), (1, 2, 32, 32), (1, 3, 32.0, 32)]
 )

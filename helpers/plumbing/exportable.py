@@ -150,6 +150,31 @@ def check_logits_only(answer: object, values: torch.Tensor | None = None) -> Non
         )
 
 
+class EvenPooling(TorchFunctionMode):
+    """Adaptive pooling whose windows are not all alike becomes slices, which every exporter can write down.
+
+    Window i of n reaches from i·size/n, rounded down, to (i+1)·size/n, rounded up, as PyTorch has it.
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = getattr(function, "__name__", "")
+        if name not in ("adaptive_avg_pool2d", "adaptive_max_pool2d") or kwargs.get("return_indices"):
+            return function(*args, **kwargs)
+        images = args[0] if args else kwargs["input"]
+        wanted = args[1] if len(args) > 1 else kwargs["output_size"]
+        wanted = wanted if isinstance(wanted, tuple | list) else (wanted, wanted)
+        sizes = [(dim, int(images.shape[dim]), count) for dim, count in zip((-2, -1), wanted, strict=True)]
+        if all(count is None or size % count == 0 for _, size, count in sizes):
+            return function(*args, **kwargs)
+        reduce = torch.mean if "avg" in name else torch.amax
+        for dim, size, count in sizes:
+            windows = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count or 0)]
+            parts = [reduce(images.narrow(dim, a, b - a), dim=dim, keepdim=True) for a, b in windows]
+            images = torch.cat(parts, dim=dim) if parts else images
+        return images
+
+
 class _Watch(TorchFunctionMode):
     """Refuses the functions that train, and marks what a softmax or a sigmoid made."""
 
