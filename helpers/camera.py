@@ -3,7 +3,8 @@
 Notebook 06 introduces them, one by one and at several strengths, after the "common corruptions" of
 Hendrycks and Dietterich (2019, https://arxiv.org/abs/1903.12261), and the mixture of them with which
 ``Recipe.camera()`` augments its data. Every function takes and
-gives N×3×H×W, float32, 0 to 1, on any device, and returns new pictures.
+gives N×C×H×W, float32, 0 to 1, on any device, and returns new pictures. C is 3 for colours (R, G, B)
+and 1 for grey pictures, which have no white balance to lose.
 
 Lengths are given in pixels of a picture 32 wide. On a picture of another size
 they grow with it, so the same strength looks the same.
@@ -12,7 +13,7 @@ they grow with it, so the same strength looks the same.
 import io
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,9 +45,9 @@ def check(images: object, *strengths: object) -> None:
         raise ValueError(
             f"The camera's corruptions take a torch.Tensor, not a {type(images).__name__}. Use torch.as_tensor(images)."
         )
-    if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.float32:
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or images.dtype != torch.float32:
         raise ValueError(
-            f"The camera's corruptions take N×3×H×W, float32, 0 to 1, not {tuple(images.shape)} of {images.dtype}. "
+            f"The camera's corruptions take N×3×H×W (or N×1×H×W, grey), float32, 0 to 1, not {tuple(images.shape)} of {images.dtype}. "
             "For one picture use image[None], for pixels from 0 to 255 images.float() / 255, for other floats images.float()."
         )
     for strength in strengths:
@@ -60,6 +61,18 @@ def check(images: object, *strengths: object) -> None:
             raise ValueError(
                 f"These are {strength.numel()} strengths for {len(images)} images. Give one number, or one for each image."
             )
+
+
+def check_generator(generator: object) -> None:
+    """Check that these are random numbers as the functions here draw them.
+
+    Raises:
+        ValueError: it is no ``torch.Generator`` on the CPU.
+    """
+    if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
+        raise ValueError(
+            f"generator={generator!r:.80}: random numbers come from a generator on the CPU. Give torch.Generator().manual_seed(3)."
+        )
 
 
 def blur(images: Tensor, sigma: Strength) -> Tensor:
@@ -80,7 +93,9 @@ def blur(images: Tensor, sigma: Strength) -> Tensor:
 
     def kernels(reach):
         at = torch.arange(-reach, reach + 1, device=images.device)
-        return torch.softmax(-(at**2) / (2 * radius[:, None] ** 2), dim=1).repeat_interleave(3, 0)[:, None]
+        return torch.softmax(-(at**2) / (2 * radius[:, None] ** 2), dim=1).repeat_interleave(
+            images.shape[1], 0
+        )[:, None]
 
     padded = F.pad(images, (across, across, down, down), mode="reflect").flatten(0, 1)[None]
     # One group for each channel of each image: every image has its own kernel.
@@ -96,8 +111,9 @@ def motion_blur(images: Tensor, length: float) -> Tensor:
     at = torch.arange(-reach, reach + 1, device=images.device)
     # How much of each neighbour lies on the line: all of it, or a part at the ends.
     weights = (length / 2 + 0.5 - at.abs()).clamp(0, 1)
-    kernel = (weights / weights.sum()).expand(3, 1, 1, -1)
-    return F.conv2d(F.pad(images, (reach, reach, 0, 0), mode="reflect"), kernel, groups=3)
+    channels = images.shape[1]
+    kernel = (weights / weights.sum()).expand(channels, 1, 1, -1)
+    return F.conv2d(F.pad(images, (reach, reach, 0, 0), mode="reflect"), kernel, groups=channels)
 
 
 def noise(images: Tensor, amount: Strength, generator: torch.Generator | None = None) -> Tensor:
@@ -107,8 +123,9 @@ def noise(images: Tensor, amount: Strength, generator: torch.Generator | None = 
     as large as a pixel of 32, so on a larger picture they survive being made small.
     """
     check(images, amount)
-    generator = generator or torch.Generator().manual_seed(0)
-    grains = torch.randn(len(images), 3, SIZE, SIZE, generator=generator).to(images.device)
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    check_generator(generator)
+    grains = torch.randn(len(images), images.shape[1], SIZE, SIZE, generator=generator).to(images.device)
     return (images + amount * F.interpolate(grains, images.shape[2:])).clamp(0, 1)
 
 
@@ -122,8 +139,16 @@ def exposure(images: Tensor, stops: Strength) -> Tensor:
 
 
 def white_balance(images: Tensor, stops: Strength) -> Tensor:
-    """Too warm (positive) or too cold: red gets ``stops`` more light, blue as much less."""
+    """Too warm (positive) or too cold: red gets ``stops`` more light, blue as much less.
+
+    Raises:
+        ValueError: grey pictures, or as ``check``.
+    """
     check(images, stops)
+    if images.shape[1] == 1:
+        raise ValueError(
+            "Grey pictures have no white balance: it moves red against blue. Leave this corruption out for them."
+        )
     each = torch.as_tensor(stops, dtype=torch.float32, device=images.device).reshape(-1, 1)
     gains = 2 ** (torch.cat([each, 0 * each, -each], dim=1) / GAMMA)
     return (images * gains[:, :, None, None]).clamp(0, 1)
@@ -142,8 +167,10 @@ def jpeg(images: Tensor, quality: float) -> Tensor:
     saved = []
     for picture in pixels:
         file = io.BytesIO()
-        Image.fromarray(picture).save(file, "JPEG", quality=int(quality))
-        saved.append(np.asarray(Image.open(file)))
+        Image.fromarray(picture.squeeze(2) if images.shape[1] == 1 else picture).save(
+            file, "JPEG", quality=int(quality)
+        )
+        saved.append(np.asarray(Image.open(file)).reshape(picture.shape))
     if not saved:
         return images.clone()
     return torch.from_numpy(np.stack(saved)).permute(0, 3, 1, 2).to(images.device) / 255
@@ -181,6 +208,8 @@ def move(
             narrower. Each is one number, or one for each image.
         shift: to the right and down, in halves of the picture's width and height; a pair of the same.
     """
+    if isinstance(shift, str) or not isinstance(shift, Sized) or len(shift) != 2:
+        raise ValueError(f"shift={shift!r:.80} is a pair: to the right and down, e.g. (0.1, 0.0).")
     check(images, degrees, zoom, stretch, *shift)
     if not images.numel():
         return images.clone()
@@ -204,10 +233,10 @@ def on_pixels(corruption: Callable[..., Tensor], images: Tensor, strength: float
     """A corruption done to pixels from 0 to 255, as the data sets hold them.
 
     Args:
-        corruption: one of the functions above. images: N×3×H×W, uint8. strength: what it takes.
+        corruption: one of the functions above. images: N×C×H×W, uint8. strength: what it takes.
 
     Returns:
-        N×3×H×W, uint8.
+        N×C×H×W, uint8.
     """
     corrupted = [corruption(part.float() / 255, strength) for part in images.split(500)]
     return (torch.cat(corrupted) * 255).round().to(torch.uint8)
@@ -251,17 +280,18 @@ def augment(images: Tensor, generator: torch.Generator, *, untouched: float = 0.
     shows what it has learnt beyond the ones that it was shown.
 
     Args:
-        images: N×3×H×W, float, 0 to 1.
+        images: N×C×H×W, float, 0 to 1. Grey ones (C is 1) keep their white balance.
         generator: a ``torch.Generator`` on the CPU, which decides everything random.
         untouched: the share of images that stays as it is, so that clean pictures are not forgotten.
 
     Returns:
-        N×3×H×W, float, 0 to 1.
+        N×C×H×W, float, 0 to 1.
 
     Raises:
-        ValueError: ``untouched`` is no share; or as ``check``.
+        ValueError: ``untouched`` is no share, ``generator`` no such generator; or as ``check``.
     """
     check(images)
+    check_generator(generator)
     if not isinstance(untouched, numbers.Real) or not 0 <= untouched <= 1:
         raise ValueError(f"untouched={untouched!r} is a share of the images: a number from 0 to 1.")
     n = len(images)
@@ -291,6 +321,7 @@ def augment(images: Tensor, generator: torch.Generator, *, untouched: float = 0.
     middle = images.mean((1, 2, 3), keepdim=True)
     images = middle + some(0.6, 1.4, 0.4, neutral=1.0)[:, None, None, None] * (images - middle)
     images = exposure(images, some(-2, 1, 0.5)[:, None, None, None])
-    images = white_balance(images, some(-1, 1, 0.4))
+    warmth = some(-1, 1, 0.4)
+    images = white_balance(images, warmth) if images.shape[1] == 3 else images
     grains = some(0.01, 0.1, 0.25)[:, None, None, None]
     return noise(images, grains, generator)

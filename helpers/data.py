@@ -16,6 +16,7 @@ import io
 import os
 import tarfile
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
@@ -73,24 +74,24 @@ FRESH_MOST_BYTES = 10_000_000
 
 
 @dataclass(repr=False)
-class CIFAR10:
-    """The whole data set in memory.
+class Images:
+    """A data set in memory, as ``fit`` and ``helpers.runs`` take it: labelled images, in two splits.
 
     Attributes:
-        train_images: 50,000 × 3 × 32 × 32, uint8, 0–255, channels R, G, B.
-        train_labels: 50,000, int64, 0–9.
-        test_images: 10,000 × 3 × 32 × 32, uint8, 0–255.
-        test_labels: 10,000, int64, 0–9.
-        classes: the ten names; a label is a place in this list.
-        source: ``"CIFAR-10"``, or ``"drawings"`` (5,000 and 1,000 images) when these are not photographs.
+        train_images: N×C×height×width, uint8 (0 to 255) or float32 (0 to 1); C is 1 for grey pictures and 3 for
+            colours in the order R, G, B.
+        train_labels: N, int64.
+        test_images, test_labels: the same for the test.
+        classes: their names; a label is a place in this list.
+        source: where they come from, in a word.
     """
 
     train_images: torch.Tensor
     train_labels: torch.Tensor
     test_images: torch.Tensor
     test_labels: torch.Tensor
-    classes: tuple[str, ...] = CLASSES
-    source: str = "CIFAR-10"
+    classes: Sequence[str]
+    source: str = "images"
 
     def __repr__(self) -> str:
         height, width = self.train_images.shape[2:]
@@ -106,6 +107,23 @@ class CIFAR10:
             digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
             digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
+
+
+@dataclass(repr=False)
+class CIFAR10(Images):
+    """The whole of CIFAR-10.
+
+    Attributes:
+        train_images: 50,000 × 3 × 32 × 32, uint8, 0–255, channels R, G, B.
+        train_labels: 50,000, int64, 0–9.
+        test_images: 10,000 × 3 × 32 × 32, uint8, 0–255.
+        test_labels: 10,000, int64, 0–9.
+        classes: the ten names; a label is a place in this list.
+        source: ``"CIFAR-10"``, or ``"drawings"`` (5,000 and 1,000 images) when these are not photographs.
+    """
+
+    classes: Sequence[str] = CLASSES
+    source: str = "CIFAR-10"
 
 
 def load_cifar10(drawings: bool | None = None) -> CIFAR10:

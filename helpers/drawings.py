@@ -67,13 +67,17 @@ def draw(label: int, rng: np.random.Generator, size: int = 32) -> Image.Image:
         An RGB picture of size × size pixels.
 
     Raises:
-        ValueError: the label is not a class, or the size is not from 1 to ``LARGEST``.
+        ValueError: the label is not a class, ``rng`` no generator, or the size is not from 1 to ``LARGEST``.
     """
     if label not in range(len(FIGURES)):
         raise ValueError(f"There is no class {label!r} to draw: labels go from 0 to {len(FIGURES) - 1}.")
     if not isinstance(size, numbers.Integral) or not 1 <= size <= LARGEST:
         raise ValueError(
             f"A drawing cannot be {size!r} pixels wide: give a size of 1 or more, at most {LARGEST}."
+        )
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(
+            f"rng={rng!r:.80} gives no random numbers that a drawing could be made of. Use np.random.default_rng(3)."
         )
     pen = _Pen(size * OVERSAMPLING, rng)
     FIGURES[int(label)](pen, rng)

@@ -10,14 +10,29 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers.plumbing.networks import VIEW, check_answer, check_network
+from helpers.plumbing.networks import (
+    ask,
+    check_answer,
+    check_has_numbers,
+    check_network,
+    device_of,
+    dtype_of,
+    scaled,
+)
 
 
-def check_split(images: torch.Tensor, labels: torch.Tensor, name: str, classes: int = 10) -> None:
+def check_split(images: torch.Tensor, labels: torch.Tensor, name: str, classes: int | None = None) -> None:
     """Check one split before any time is spent on it.
 
+    Args:
+        images: N×C×height×width, uint8 (0 to 255) or float32 (0 to 1); C is 1 for grey pictures and 3 for
+            colours in the order R, G, B.
+        labels: N, int64.
+        name: ``"train"`` or ``"test"``, for the messages.
+        classes: how many there are; None for any number.
+
     Raises:
-        ValueError: a wrong shape or dtype, an empty split, or a label outside
+        ValueError: a wrong shape, dtype or range, an empty split, or a label outside
             ``0 … classes - 1``; the message says which.
     """
     for what, given in (("images", images), ("labels", labels)):
@@ -30,28 +45,50 @@ def check_split(images: torch.Tensor, labels: torch.Tensor, name: str, classes: 
                 f"{name}_{what} is a tensor without a number in every place (sparse, or on the meta device). "
                 f"Use {name}_{what}.to_dense(), or load it again."
             )
-    if images.ndim != 4 or images.shape[1:] != (3, 32, 32):
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[2:]:
         raise ValueError(
-            f"{name}_images has the shape {tuple(images.shape)}; AlexNet takes N×3×32×32. "
-            "A single image needs image[None]; channels last needs images.permute(0, 3, 1, 2)."
+            f"{name}_images has the shape {tuple(images.shape)}; pictures are N×channels×height×width with one channel "
+            "(grey) or three (R, G, B), as N×3×32×32. A single image needs image[None], grey ones without channels "
+            "images[:, None]; channels last needs images.permute(0, 3, 1, 2)."
         )
-    if images.dtype != torch.uint8:
+    if images.dtype not in (torch.uint8, torch.float32):
         raise ValueError(
-            f"{name}_images holds {images.dtype}; fit() and evaluate() take torch.uint8 from 0 to 255. "
-            "For pixels from 0 to 1 use (images * 255).round().to(torch.uint8)."
+            f"{name}_images holds {images.dtype}; fit() and evaluate() take torch.uint8 from 0 to 255, or torch.float32 "
+            f"from 0 to 1. Use {name}_images.float(), divided by the largest value there can be."
         )
     if len(images) == 0:
         raise ValueError(f"{name}_images is empty: there is nothing to learn from. Check how it was cut.")
+    if images.is_floating_point():
+        _check_pixels(images, name)
     if labels.shape != (len(images),) or labels.dtype != torch.int64:
         raise ValueError(
             f"{name}_labels has the shape {tuple(labels.shape)} and holds {labels.dtype}; "
             f"it needs one torch.int64 per image: ({len(images)},)."
         )
+    check_labels(labels, name, classes)
+
+
+def _check_pixels(images, name: str) -> None:
+    """Floats are from 0 to 1."""
+    low, high = (end.item() for end in images.aminmax())
+    if 0 <= low <= high <= 1:
+        return
+    do = f"Give them as they were, and put the normalisation into the network (notebook 01 shows it); check {name}_images."
+    if low >= 0 and 1 < high <= 255:
+        do = f"Use {name}_images / 255."
+    raise ValueError(f"{name}_images runs from {low:g} to {high:g}; float pixels are from 0 to 1. {do}")
+
+
+def check_labels(labels: torch.Tensor, name: str, classes: int | None) -> None:
+    """Each label is the number of a class.
+
+    Raises:
+        ValueError: a label outside ``0 … classes - 1``, or below 0.
+    """
     low, high = labels.min().item(), labels.max().item()
-    if low < 0 or high >= classes:
-        raise ValueError(
-            f"{name}_labels runs from {low} to {high}; with {classes} classes a label is 0 to {classes - 1}."
-        )
+    if low < 0 or (classes is not None and high >= classes):
+        many = f"with {classes} classes a label is 0 to {classes - 1}" if classes else "labels count from 0"
+        raise ValueError(f"{name}_labels runs from {low} to {high}; {many}.")
 
 
 @dataclass
@@ -97,8 +134,9 @@ def evaluate(
     """Run ``model`` on all images, in evaluation mode, on the device where it is.
 
     Args:
-        model: takes N×3×32×32 float from 0 to 1 and returns N×10 logits.
-        images: N×3×32×32, uint8, 0 to 255.
+        model: takes such images as float from 0 to 1 and returns N×classes logits. One with weights in half
+            precision is shown images in half precision.
+        images: N×C×height×width, uint8 (0 to 255) or float32 (0 to 1); C is 1 (grey) or 3 (R, G, B).
         labels: N, int64.
         precision: float32 for numbers that are to be compared with exported files;
             bfloat16 is faster where the hardware has it.
@@ -109,35 +147,32 @@ def evaluate(
         left as it was.
 
     Raises:
-        ValueError: images or labels of a wrong shape, dtype or range, or a model that does not give logits.
+        ValueError: images or labels of a wrong shape, dtype or range, a model that does not take such images
+            (the message names the layer), or one that does not give logits.
     """
     check_network(model)
+    check_has_numbers(model)
     check_split(images, labels, "test")
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size={batch_size!r} must be a whole number, at least 1.")
     if precision not in (torch.float32, torch.bfloat16, torch.float16):
         raise ValueError(f"precision={precision!r} must be torch.float32, torch.bfloat16 or torch.float16.")
-    device = next(model.parameters(), torch.empty(0)).device
+    device, own = device_of(model), dtype_of(model)
     was_training, layout = model.training, torch.channels_last
     model.eval()
-    answers = []
+    answers: list[torch.Tensor] = []
     try:
         for batch in images.split(batch_size):
-            batch = batch.to(device).contiguous(memory_format=layout).float() / 255
+            batch = scaled(batch.to(device).contiguous(memory_format=layout)).to(own)
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                try:
-                    answer = model(batch)
-                except RuntimeError as error:
-                    if VIEW not in str(error):
-                        raise
-                    layout = torch.contiguous_format
-                    answer = model(batch.contiguous())
+                answer, layout = ask(model, batch, layout)
             check_answer(answer, len(batch))
+            if not answers:
+                check_labels(labels, "test", answer.shape[1])
             answers.append(answer.float())
     finally:
         model.train(was_training)
     logits = torch.cat(answers).cpu()
-    check_split(images, labels, "test", classes=logits.shape[1])
     return Evaluation(logits.softmax(1), labels.cpu(), F.cross_entropy(logits, labels.cpu()).item())
 
 

@@ -29,7 +29,14 @@ STYLE: dict = {
     "axes.grid": True,
     "grid.color": "#e6e6e6",
     "axes.axisbelow": True,
+    "text.parse_math": False,  # a dollar in the name of a class is a dollar
 }
+
+MOST_CLASSES = 30
+"""With more, a figure shows the classes that matter most in it, and says so."""
+
+SHOWN_CLASSES = 20
+"""How many it then shows."""
 
 
 def show(figure: Any, alt: str) -> None:
@@ -51,6 +58,39 @@ def _nothing(why: str) -> None:
 def _whole(name: str, value, least: int = 1) -> None:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise ValueError(f"{name}={value!r} must be a whole number, at least {least}.")
+
+
+def _short(name: object, width: int = 24) -> str:
+    """A class name on one line, not too long for its place."""
+    text = " ".join(str(name).split())
+    if len(text) <= width:
+        return text
+    end = (width - 1) // 2  # numbered names differ at their end
+    return f"{text[: width - 1 - end]}…{text[-end:]}"
+
+
+def _pictures(given: Any) -> torch.Tensor:
+    """Pictures as N×H×W×3 or N×H×W (grey), as matplotlib draws them.
+
+    Raises:
+        ValueError: they have another shape or kind.
+    """
+    try:
+        found = torch.as_tensor(given).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"The pictures are {type(given).__name__}. Give one tensor or array, N×3×H×W; torch.stack makes one of a list."
+        ) from error
+    if found.ndim != 4 or found.shape[1] not in (1, 3) or found.is_complex():
+        raise ValueError(
+            f"The pictures have the shape {tuple(found.shape)}, and N×3×H×W or N×1×H×W is needed. For a single one use "
+            "picture[None], for channels last pictures.permute(0, 3, 1, 2)."
+        )
+    if found.dtype != torch.uint8:
+        found = (
+            found.float().clamp(0, 1) if found.is_floating_point() else found.clamp(0, 255).to(torch.uint8)
+        )
+    return found[:, 0] if found.shape[1] == 1 else found.permute(0, 2, 3, 1)
 
 
 def _named(count: int, classes) -> None:
@@ -82,21 +122,27 @@ def images(pictures: torch.Tensor, titles: Sequence[str], *, columns: int = 10, 
     """A grid of pictures with a title above each.
 
     Args:
-        pictures: N×3×H×W, uint8 (0 to 255) or float (0 to 1).
+        pictures: N×3×H×W or N×1×H×W (grey), uint8 (0 to 255) or float (0 to 1), a tensor or an array.
         titles: N texts.
         columns: pictures per row.
         alt: what the reader should see.
 
     Raises:
-        ValueError: ``columns`` is no whole number of 1 or more.
+        ValueError: ``columns`` is no whole number of 1 or more, or the pictures have another shape.
     """
     _whole("columns", columns)
-    if not len(pictures):
+    found = _pictures(pictures)
+    if not len(found):
         return _nothing("there is no picture")
+    if isinstance(titles, str) or len(titles) < len(found):
+        raise ValueError(
+            f"These are {len(found)} pictures and {titles!r:.60} as titles. Give a list with a text for each."
+        )
+    largest = 255 if found.dtype == torch.uint8 else 1
     with plt.rc_context(STYLE):
-        figure, axes = _grid(len(pictures), columns, 0.88)
-        for axis, picture, title in zip(axes, pictures, titles, strict=False):
-            axis.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
+        figure, axes = _grid(len(found), columns, 0.88)
+        for axis, picture, title in zip(axes, found, titles, strict=False):
+            axis.imshow(picture.numpy(), interpolation="nearest", cmap="gray", vmin=0, vmax=largest)
             axis.set_title(title, fontsize=8, loc="center", pad=2)
         show(figure, alt)
 
@@ -104,24 +150,28 @@ def images(pictures: torch.Tensor, titles: Sequence[str], *, columns: int = 10, 
 def one_of_each(
     pictures: torch.Tensor, labels: torch.Tensor, classes: Sequence[str], *, rows: int = 4
 ) -> None:
-    """A column of example pictures for every class.
+    """A column of example pictures for every class, or for the first ones of many.
 
     Args:
-        pictures: N×3×H×W, uint8. labels: N, int64. classes: their names.
+        pictures: N×C×H×W, uint8 or float. labels: N, int64. classes: their names.
 
     Raises:
         ValueError: a label without a name, or ``rows`` is no whole number of 1 or more.
     """
     _known(labels, classes)
     _whole("rows", rows)
+    names = list(classes) if len(classes) <= MOST_CLASSES else list(classes[:SHOWN_CLASSES])
     blank = torch.ones_like(pictures[:1]) * (255 if pictures.dtype == torch.uint8 else 1)
-    shown = blank.repeat(rows * len(classes), 1, 1, 1)
-    for column in range(len(classes)):
+    shown = blank.repeat(rows * len(names), 1, 1, 1)
+    for column in range(len(names)):
         found = pictures[labels == column][:rows]
-        shown[column :: len(classes)][: len(found)] = found  # a class with fewer pictures leaves white places
-    alt = f"{rows} example images of each class, one column per class: {', '.join(classes)}."
-    titles = [*classes, *[""] * (len(shown) - len(classes))]
-    images(shown, titles, columns=len(classes), alt=alt)
+        shown[column :: len(names)][: len(found)] = found  # a class with fewer pictures leaves white places
+    of = "each class" if len(names) == len(classes) else f"the first {len(names)} of {len(classes):,} classes"
+    alt = f"{rows} example images of {of}, one column per class: {', '.join(map(str, names))}."
+    titles = [_short(name, 12) for name in names] + [""] * (len(shown) - len(names))
+    images(shown, titles, columns=len(names), alt=alt)
+    if len(names) < len(classes):
+        print(f"These are {of}.")
 
 
 def class_counts(splits: dict, classes: Sequence[str]) -> None:
@@ -139,7 +189,8 @@ def class_counts(splits: dict, classes: Sequence[str]) -> None:
     for labels in splits.values():
         _known(labels, classes)
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(7.6, 2.2))
+        long = len(classes) * max(map(len, map(str, classes))) > 110  # their names would run into each other
+        figure, axis = plt.subplots(figsize=(7.6, 3.2 if long and len(classes) <= MOST_CLASSES else 2.2))
         for place, (name, labels) in enumerate(splits.items()):
             counts = labels.bincount(minlength=len(classes))
             at = torch.arange(len(classes)) + 0.8 * ((place + 0.5) / len(splits) - 0.5)
@@ -150,7 +201,11 @@ def class_counts(splits: dict, classes: Sequence[str]) -> None:
                 color=(INK, SOFT)[place % 2],
                 label=f"{name} ({len(labels):,})",
             )
-        axis.set_xticks(range(len(classes)), classes, fontsize=8)
+        if len(classes) <= MOST_CLASSES:
+            turned: dict = {"rotation": 45, "ha": "right"} if long else {}
+            axis.set_xticks(range(len(classes)), [_short(name) for name in classes], fontsize=8, **turned)
+        else:
+            axis.set_xlabel(f"{len(classes):,} classes, by their number")
         axis.grid(axis="x", visible=False)
         axis.set_ylabel("images")
         axis.margins(y=0.25)
@@ -163,21 +218,17 @@ def filters(before: torch.Tensor, after: torch.Tensor) -> None:
     """The kernels of the first convolution as small pictures, before and after training.
 
     Args:
-        before, after: C×3×K×K, float. Each kernel is stretched to the full range of colours on its own.
+        before, after: N×3×height×width or N×1×height×width (grey), float. Each kernel is stretched to the full
+            range of colours on its own.
+
+    Raises:
+        ValueError: they are no such kernels.
     """
+    tiles = [_tiles(kernels) for kernels in (before, after)]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(7, 2.1))
-        for axis, kernels, title in zip(
-            axes, (before, after), ("before training", "after training"), strict=True
-        ):
-            flat = kernels.detach().float().cpu().flatten(1)
-            low, high = flat.min(1).values[:, None], flat.max(1).values[:, None]
-            tiles = ((flat - low) / (high - low + 1e-9)).view_as(kernels)
-            size = tiles.shape[-1]
-            tiles = torch.nn.functional.pad(tiles, (0, 1, 0, 1), value=1.0)
-            columns = 8 if len(tiles) % 8 == 0 else len(tiles)
-            rows = tiles.view(-1, columns, 3, size + 1, size + 1).permute(0, 3, 1, 4, 2)
-            axis.imshow(rows.reshape(-1, columns * (size + 1), 3).numpy(), interpolation="nearest")
+        for axis, picture, title in zip(axes, tiles, ("before training", "after training"), strict=True):
+            axis.imshow(picture.numpy(), interpolation="nearest")
             axis.set_title(title)
             axis.axis("off")
         show(
@@ -185,6 +236,30 @@ def filters(before: torch.Tensor, after: torch.Tensor) -> None:
             "The kernels of the first convolution: random colours before training; after it, "
             "many are grey with a dark and a light side, others are of one colour.",
         )
+
+
+def _tiles(kernels: Any) -> torch.Tensor:
+    """Kernels side by side as one picture, rows×columns×3, up to eight in a row (more only if eight do not divide them)."""
+    if (
+        not isinstance(kernels, torch.Tensor)
+        or kernels.ndim != 4
+        or kernels.shape[1] not in (1, 3)
+        or not kernels.numel()
+    ):
+        found = tuple(kernels.shape) if isinstance(kernels, torch.Tensor) else type(kernels).__name__
+        raise ValueError(
+            f"The kernels are {found}, and N×3×height×width or N×1×height×width is needed. Give the weight of the first "
+            "convolution, as model.features[0].weight."
+        )
+    flat = kernels.detach().float().cpu().flatten(1)
+    low, high = flat.min(1).values[:, None], flat.max(1).values[:, None]
+    tiles = ((flat - low) / (high - low + 1e-9)).view_as(kernels).expand(-1, 3, -1, -1)
+    tiles = torch.nn.functional.pad(tiles, (0, 1, 0, 1), value=1.0)
+    columns = len(tiles) if len(tiles) % 8 and len(tiles) < 16 else 8
+    tiles = torch.cat([tiles, tiles.new_ones(-len(tiles) % columns, *tiles.shape[1:])])
+    *_, tall, wide = tiles.shape
+    rows = tiles.view(-1, columns, 3, tall, wide).permute(0, 3, 1, 4, 2)
+    return rows.reshape(-1, columns * wide, 3)
 
 
 def curves(history: Any) -> None:
@@ -209,18 +284,17 @@ def curves(history: Any) -> None:
         right.margins(y=0.12)
         right.set(title="accuracy", xlabel="epoch")
         right.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        sizes, changes = history.recipe.sizes, []
+        sizes, changes = history.sizes, []
         for place, (size, larger) in enumerate(itertools.pairwise(sizes), start=1):
             at = history.recipe.epochs * place / len(sizes)
+            to = "×".join(map(str, larger))
             if size != larger and at <= epochs[-1]:
-                changes.append(f"{larger}×{larger} after {at:g} of {history.recipe.epochs} epochs")
+                changes.append(f"{to} after {at:g} of {history.recipe.epochs} epochs")
                 for axis in (left, right):
                     axis.axvline(at, color="#888888", ls=":", zorder=0)
                 note = {"xytext": (-3, 3), "textcoords": "offset points", "rotation": 90, "ha": "right"}
                 across = left.get_xaxis_transform()  # below a falling curve there is room
-                left.annotate(
-                    f"to {larger}×{larger}", (at, 0), xycoords=across, color="#888888", fontsize=8, **note
-                )
+                left.annotate(f"to {to}", (at, 0), xycoords=across, color="#888888", fontsize=8, **note)
         for axis in (left, right):
             axis.margins(x=0.08)
             axis.xaxis.get_major_locator().set_params(integer=True)
@@ -344,33 +418,38 @@ def _without_each(axis, tricks: list) -> None:
 
 
 def confusion(matrix: torch.Tensor, classes: Sequence[str]) -> None:
-    """The confusion matrix in per cent of each row.
+    """The confusion matrix in per cent of each row; of many classes those with the most frequent mistakes.
 
     Args:
         matrix: classes×classes counts; row = the right class, column = the answer.
         classes: their names.
 
     Raises:
-        ValueError: more or fewer names than classes.
+        ValueError: it is no such matrix, or there are more or fewer names than classes.
     """
-    _named(len(matrix), classes)
+    matrix = _counts(matrix, classes)
     share = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
+    off = share.clone().fill_diagonal_(0)
+    kept = _most_confused(off) if len(classes) > MOST_CLASSES else range(len(classes))
+    which = f"the {len(kept)} most confused of {len(classes):,} classes" if len(kept) < len(classes) else ""
+    title = f"{which}{', ' if which else ''}in per cent of each row"
     with plt.rc_context(STYLE | {"axes.grid": False}):
-        figure, axis = plt.subplots(figsize=(5.2, 4.6))
-        axis.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=1)
-        for row in range(len(classes)):
-            for column in range(len(classes)):
-                value = share[row, column].item()
+        side = max(1.0, len(kept) / 14)
+        figure, axis = plt.subplots(figsize=(5.2 * side, 4.6 * side))
+        axis.imshow(share[kept][:, kept].numpy(), cmap="Blues", vmin=0, vmax=1)
+        for row, right in enumerate(kept):
+            for column, answer in enumerate(kept):
+                value = share[right, answer].item()
                 if value >= 0.005:
                     colour = "white" if value > 0.5 else INK
                     axis.text(
                         column, row, f"{value:.0%}"[:-1], ha="center", va="center", color=colour, fontsize=8
                     )
-        axis.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-        axis.set_yticks(range(len(classes)), classes)
-        axis.set(xlabel="the model's answer", ylabel="the right class", title="in per cent of each row")
+        names = [_short(classes[place]) for place in kept]
+        axis.set_xticks(range(len(kept)), names, rotation=45, ha="right")
+        axis.set_yticks(range(len(kept)), names)
+        axis.set(xlabel="the model's answer", ylabel="the right class", title=title)
         axis.spines[:].set_visible(False)
-        off = share.clone().fill_diagonal_(0)
         row, column = divmod(int(off.argmax()), len(classes))
         worst = (
             f"The most frequent mistake: {classes[row]} taken for {classes[column]}, {off[row, column]:.0%} of all "
@@ -378,33 +457,62 @@ def confusion(matrix: torch.Tensor, classes: Sequence[str]) -> None:
         )
         show(
             figure,
-            f"Confusion matrix, dark on the diagonal. {worst if off.any() else 'There is no mistake.'}",
+            f"Confusion matrix{' of ' if which else ''}{which}, dark on the diagonal. {worst if off.any() else 'There is no mistake.'}",
         )
 
 
+def _most_confused(off: torch.Tensor) -> list[int]:
+    """The classes with the largest shares of mistakes: the right class and the wrong answer of each, in order."""
+    kept: list[int] = []
+    for place in off.flatten().argsort(descending=True, stable=True).tolist():
+        kept += [one for one in divmod(place, len(off)) if one not in kept]
+        if len(kept) >= SHOWN_CLASSES:
+            break
+    return sorted(kept[:SHOWN_CLASSES])
+
+
+def _counts(matrix: Any, classes) -> torch.Tensor:
+    """The confusion matrix as a tensor, once it is square and each class has a name."""
+    matrix = torch.as_tensor(matrix)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(
+            f"A confusion matrix is classes×classes, and this is {tuple(matrix.shape)}. Give evaluation.confusion()."
+        )
+    _named(len(matrix), classes)
+    return matrix
+
+
 def per_class(matrix: torch.Tensor, classes: Sequence[str]) -> None:
-    """Bars: the accuracy of each class, lowest first.
+    """Bars: the accuracy of each class, lowest first; of many classes the lowest.
 
     Args:
         matrix: the confusion matrix, as in ``confusion``.
 
     Raises:
-        ValueError: more or fewer names than classes.
+        ValueError: as ``confusion``.
     """
-    _named(len(matrix), classes)
+    matrix = _counts(matrix, classes)
     right = matrix.diag() / matrix.sum(1).clamp(min=1)
     order = right.argsort()
+    some = order if len(order) <= MOST_CLASSES else order[:SHOWN_CLASSES]
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(7, 2.6))
-        bars = axis.barh([classes[k] for k in order], right[order].tolist(), color=INK)
-        axis.bar_label(bars, [f"{right[k]:.1%}" for k in order], padding=3)
+        figure, axis = plt.subplots(figsize=(7, max(2.6, 0.22 * len(some))))
+        bars = axis.barh(
+            range(len(some)), right[some].tolist(), color=INK
+        )  # two classes may have one short name
+        axis.set_yticks(range(len(some)), [_short(classes[k]) for k in some])
+        axis.bar_label(bars, [f"{right[k]:.1%}" for k in some], padding=3)
         axis.grid(axis="y", visible=False)
         axis.set_xlim(0, 1.08)
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        which = "each class"
+        if len(some) < len(order):
+            which = f"the {len(some)} lowest of {len(order):,} classes"
+            axis.set_title(which)
         show(
             figure,
-            f"Accuracy of each class: lowest {classes[int(order[0])]} with {right[order[0]]:.1%}, highest "
-            f"{classes[int(order[-1])]} with {right[order[-1]]:.1%}.",
+            f"Accuracy of {which}: lowest {classes[int(order[0])]} with {right[order[0]]:.1%}, highest "
+            f"{classes[int(some[-1])]} with {right[some[-1]]:.1%}.",
         )
 
 
@@ -413,7 +521,7 @@ def mistakes(evaluation: Any, pictures: torch.Tensor, classes: Sequence[str], *,
 
     Args:
         evaluation: of these pictures, in this order.
-        pictures: N×3×H×W, uint8.
+        pictures: N×C×H×W, uint8 or float.
 
     Raises:
         ValueError: more or fewer names than classes, or pictures than answers; ``count`` is no whole number.
@@ -430,7 +538,8 @@ def mistakes(evaluation: Any, pictures: torch.Tensor, classes: Sequence[str], *,
     worst = worst[sure[worst] > 0]
     if not len(worst):
         return _nothing("there is no wrong answer")
-    titles = [f"{classes[evaluation.predictions[i]]}\n({classes[evaluation.labels[i]]})" for i in worst]
+    answers, labels = evaluation.predictions, evaluation.labels
+    titles = [f"{_short(classes[answers[i]], 14)}\n({_short(classes[labels[i]], 12)})" for i in worst]
     images(
         pictures[worst],
         titles,

@@ -22,6 +22,7 @@ class History:
             ``train_accuracy`` (on augmented images, while learning), ``test_accuracy``
             (0 to 1) and ``seconds`` (training and test together).
         steps: training steps done so far.
+        sizes: height and width of the training images, one after another (see ``Recipe.sizes``).
         finished: False when the run was interrupted.
         state: where the run stands, so that ``fit(..., resume=history)`` goes on there: the ``"steps"`` done;
             ``"model"``, ``"optimizer"`` and ``"scheduler"`` as their ``state_dict()``; what the ``"row"``
@@ -35,6 +36,10 @@ class History:
     steps: int = 0
     finished: bool = False
     state: dict | None = None
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.sizes = self.sizes or self.recipe.image_sizes(32, 32)
 
     def __repr__(self) -> str:
         how = "finished" if self.finished else "interrupted"
@@ -60,7 +65,7 @@ class History:
     def save(self, path: str | Path) -> None:
         """Write the recipe and the rows as JSON (without the optimiser's state)."""
         content = {"recipe": asdict(self.recipe), "device": self.device, "steps": self.steps}
-        content |= {"finished": self.finished, "rows": self.rows}
+        content |= {"finished": self.finished, "rows": self.rows, "sizes": self.sizes}
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
@@ -94,7 +99,12 @@ class History:
         steps, finished = whole_number(content["steps"], 0), switch(content["finished"])
         if finished != (len(rows) == recipe.epochs):
             raise ValueError(f"{len(rows)} rows for {recipe.epochs} epochs, and finished={finished}")
-        return cls(recipe, text(content["device"]), rows, steps, finished, state)
+        sizes = [
+            (whole_number(height, 1), whole_number(width, 1)) for height, width in content.get("sizes", [])
+        ]
+        if sizes and len(sizes) != len(recipe.sizes):
+            raise ValueError(f"{len(sizes)} sizes of images for {len(recipe.sizes)}")
+        return cls(recipe, text(content["device"]), rows, steps, finished, state, sizes)
 
 
 ROW = ("epoch", "learning_rate", "train_loss", "train_accuracy", "test_accuracy", "seconds")

@@ -105,9 +105,19 @@ def show(rows: dict) -> None:
 
     Args:
         rows: name → an ``Interval``, or a pair of the share and its gain.
+
+    Raises:
+        ValueError: it is something else.
     """
-    wide = max(map(len, rows), default=0)
-    for name, row in rows.items():
-        right, change = row if isinstance(row, tuple) else (row, None)
+    pairs = {}
+    for name, row in rows.items() if isinstance(rows, dict) else [("rows", rows)]:
+        pairs[str(name)] = pair = row if isinstance(row, tuple) and len(row) == 2 else (row, None)
+        if not isinstance(pair[0], Interval) or not isinstance(pair[1], Interval | None):
+            raise ValueError(
+                f"{name!r} is {row!r:.80}, and no Interval. Give a dict, name → what share() returns, or a pair of that and "
+                "what gain() returns."
+            )
+    wide = max(map(len, pairs), default=0)
+    for name, (right, change) in pairs.items():
         more = f"   {change.points} points" if change else ""
         print(f"{name:<{wide}}  {right.value:6.1%}  ({right.low:.1%} to {right.high:.1%}){more}".rstrip())

@@ -12,7 +12,7 @@ STD = (0.2470, 0.2435, 0.2616)
 
 
 class Normalise(nn.Module):
-    """Subtract each channel's mean and divide by its standard deviation.
+    """Subtract each channel's mean and divide by its standard deviation; one number of each does for grey pictures.
 
     It lives inside the network so that whoever runs the exported file, a phone
     for one, has no numbers to copy and none to get wrong.
@@ -23,8 +23,8 @@ class Normalise(nn.Module):
 
     def __init__(self, mean=MEAN, std=STD):
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return (images - self.mean) / self.std
@@ -71,7 +71,7 @@ class AlexNet(nn.Module):
 
     Shapes:
         images: N×3×32×32, float, pixels from 0 to 1, channels R, G, B. Any size from 16×16 works;
-            the weights are meant for 32×32.
+            the weights are meant for 32×32. Grey pictures, N×1×H×W, count as R = G = B.
         returns: logits, N×classes, float; a softmax turns them into probabilities.
     """
 

@@ -30,13 +30,15 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
         rows×columns, of the same dtype. A matrix of zeros stays one.
 
     Raises:
-        ValueError: it is no matrix of floats.
+        ValueError: it is no matrix of floats, or ``steps`` is no whole number.
     """
     if not torch.is_tensor(matrix) or matrix.ndim != 2 or not matrix.is_floating_point():
         found = f"{tuple(matrix.shape)} of {matrix.dtype}" if torch.is_tensor(matrix) else f"{matrix!r:.80}"
         raise ValueError(
             f"orthogonal takes a float tensor, rows × columns, not {found}. Use weight.flatten(1)."
         )
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+        raise ValueError(f"steps={steps!r} must be a whole number, at least 0; 5 are usual.")
     a, b, c = NEWTON_SCHULZ
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = wide / wide.norm().clamp(min=1e-7)

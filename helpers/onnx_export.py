@@ -5,6 +5,7 @@ Notebook 03 introduces the export and calls ``torch.onnx.export`` itself.
 
 import importlib.util
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from helpers.evaluation import Evaluation, check_split
 from helpers.plumbing import exportable, onnx_files, paths
 from helpers.plumbing.errors import first_line
 from helpers.plumbing.labels import in_order
-from helpers.plumbing.networks import check_logits, device_of
+from helpers.plumbing.networks import check_logits, device_of, scaled, why_not
 from helpers.plumbing.quiet import quiet
 
 INPUT, OUTPUT = "image", "classLabelProbs"
@@ -46,17 +47,20 @@ def export_onnx(
     dynamo: bool = True,
     batch: int | None = 1,
     metadata: dict | None = None,
+    shape: Sequence[int] = (1, 3, 32, 32),
 ) -> onnx.ModelProto:
     """Export ``model`` with a softmax to one ONNX file, check the file, and return what it holds.
 
     Args:
-        model: takes N×3×32×32 float from 0 to 1 and returns N×10 logits; in evaluation mode.
+        model: takes N×channels×height×width float from 0 to 1 and returns N×classes logits; in evaluation mode.
         path: where the file goes. It is replaced only when the new one is complete and valid.
         classes: the class names in order, a list or tuple, one per logit; they go into the file's metadata.
         dynamo: PyTorch's newer exporter (``torch.export``), or with False the TorchScript
             one, which the chapter of 2023 used.
         batch: images per call, or None for any number.
         metadata: more texts for the file, e.g. ``{"licence": "MIT"}``.
+        shape: of one picture, with the leading 1, as ``coreml.from_torch`` takes it: 1×3×height×width for
+            colours (R, G, B), 1×1×height×width for grey.
 
     Raises:
         ValueError: the model is no network; it is in training mode, and batch norm would be exported with the
@@ -77,11 +81,13 @@ def export_onnx(
             "or take the older exporter with dynamo=False.",
             name="onnxscript",
         )
-    _check_answers(model, batch or 2, len(names))
+    _, *one = exportable.check_shape(shape)
+    _check_answers(model, (batch or 2, *one), len(names))
     with paths.replacing(path) as temporary:
-        _write(model, temporary, dynamo, batch)
+        _write(model, temporary, dynamo, batch, one)
         proto = onnx.load(str(temporary))
-        texts = {"classes": json.dumps(names), "input": "RGB pixels from 0 to 1, N×3×32×32"}
+        colours = "RGB" if one[0] == 3 else "grey"
+        texts = {"classes": json.dumps(names), "input": f"{colours} pixels from 0 to 1, N×{_times(one)}"}
         texts |= {str(key): str(value) for key, value in (metadata or {}).items()}
         onnx.helper.set_model_props(proto, texts)
         try:
@@ -92,14 +98,18 @@ def export_onnx(
     return proto
 
 
-def _write(model: nn.Module, path, dynamo: bool, batch: int | None) -> None:
+def _times(shape) -> str:
+    return "×".join(map(str, shape))
+
+
+def _write(model: nn.Module, path, dynamo: bool, batch: int | None, one: list[int]) -> None:
     """Let the exporter write the file.
 
     Raises:
         ValueError: it cannot.
         OSError: the disk is full.
     """
-    example = torch.zeros(batch or 2, 3, 32, 32, device=device_of(model))
+    example = torch.zeros(batch or 2, *one, device=device_of(model))
     # A model on channels_last memory exports the same graph, but with the strides in its way.
     network = WithSoftmax(model).eval()
     options: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT], "dynamo": dynamo}
@@ -110,7 +120,7 @@ def _write(model: nn.Module, path, dynamo: bool, batch: int | None) -> None:
     elif batch is None:
         options["dynamic_axes"] = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}
     try:
-        with quiet():
+        with quiet(), exportable.EvenPooling():
             torch.onnx.export(network, (example,), str(path), **options)
     except OSError:
         raise
@@ -126,25 +136,27 @@ def _not_exported(model, dynamo, error) -> ValueError:
 
 
 @torch.no_grad()
-def _check_answers(model: nn.Module, batch: int, classes: int) -> None:
+def _check_answers(model: nn.Module, shape: tuple, classes: int) -> None:
     """Ask the network about a few pictures: noise, a ramp, black and white.
 
     Raises:
         ValueError: it does not take them, or its answers are no logits.
     """
-    noise = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    ramp = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
-    pictures = torch.cat([noise, ramp, torch.zeros(1, 3, 32, 32), torch.ones(1, 3, 32, 32)])
+    batch, *one = shape
+    noise = torch.rand(5, *one, generator=torch.Generator().manual_seed(0))
+    ramp = torch.linspace(0, 1, one[-1]).expand(1, *one)
+    pictures = torch.cat([noise, ramp, torch.zeros(1, *one), torch.ones(1, *one)])
     pictures = pictures.repeat(-(-batch // 8), 1, 1, 1).to(device_of(model))
     parts = [part for part in pictures.split(batch) if len(part) == batch]
-    try:
-        for part in parts:
+    for part in parts:
+        try:
             model(part)
-    except Exception as error:  # a network is anybody's code
-        raise ValueError(
-            f"This {type(model).__name__} does not take {batch}×3×32×32 float, {batch} RGB pictures with pixels from 0 to 1: "
-            f"{first_line(error)}. Give a network for such pictures, in float32 (model.float())."
-        ) from error
+        except Exception as error:  # a network is anybody's code
+            colours = "RGB" if one[0] == 3 else "grey"
+            raise ValueError(
+                f"This {type(model).__name__} does not take {_times(shape)} float, {batch} {colours} pictures with pixels from "
+                f"0 to 1: {why_not(model, part, error)} Or say what it takes: shape=(1, channels, height, width)."
+            ) from error
     for part in parts:
         answer = exportable.check_behaviour(model, part)
         check_logits(answer, classes)
@@ -159,7 +171,7 @@ def run_onnx(
     Args:
         path: a file of ``export_onnx``; with a fixed batch the images go through in
             batches of that size, the last one filled up with black ones.
-        images: N×3×32×32, uint8, 0 to 255.
+        images: N×channels×height×width, uint8 (0 to 255) or float32 (0 to 1).
         labels: N, int64.
         batch_size: images per call, if the file takes any number.
 
@@ -175,13 +187,13 @@ def run_onnx(
     if type(batch_size) is not int or batch_size < 1:
         raise ValueError(f"batch_size={batch_size!r}: give a whole number from 1.")
     session = _session(path)
-    fixed = _fixed_batch(session, path)
+    fixed = _fixed_batch(session, path, list(images.shape[1:]))
     size = fixed or batch_size
     answers = []
     for batch in images.split(size):
-        pixels = batch.float() / 255
+        pixels = scaled(batch).cpu()
         if fixed:
-            pixels = torch.cat([pixels, pixels.new_zeros(size - len(batch), 3, 32, 32)])
+            pixels = torch.cat([pixels, pixels.new_zeros(size - len(batch), *pixels.shape[1:])])
         try:
             (found,) = session.run([OUTPUT], {INPUT: pixels.numpy()})
         except Exception as error:  # ONNX Runtime's exceptions have no common base
@@ -195,7 +207,7 @@ def run_onnx(
             f"{paths.shorten(path)} gives {'×'.join(map(str, probs.shape))} for {len(images)} images, and N×classes is needed. "
             "Take a file of export_onnx."
         )
-    return Evaluation(probs, labels)
+    return Evaluation(probs, labels.cpu())
 
 
 def _session(path):
@@ -217,19 +229,24 @@ def _session(path):
         ) from error
 
 
-def _fixed_batch(session, path) -> int | None:
+def _fixed_batch(session, path, one: list[int]) -> int | None:
     """The number of images that the file wants; None for any number.
 
     Raises:
-        ValueError: it has other inputs or outputs than ``export_onnx`` gives.
+        ValueError: it has other inputs or outputs than ``export_onnx`` gives, or takes other images than these.
     """
     inputs, outputs = session.get_inputs(), session.get_outputs()
     shape = inputs[0].shape if inputs else []
     ours = [one.name for one in inputs] == [INPUT] and OUTPUT in [one.name for one in outputs]
-    if not ours or inputs[0].type != "tensor(float)" or shape[1:] != [3, 32, 32]:
-        given = ", ".join(f"{one.name!r} of {'×'.join(map(str, one.shape))}, {one.type}" for one in inputs)
+    if not ours or inputs[0].type != "tensor(float)" or len(shape) != 4:
+        given = ", ".join(f"{one.name!r} of {_times(one.shape)}, {one.type}" for one in inputs)
         raise ValueError(
             f"{paths.shorten(path)} takes {paths.printable(given or 'nothing', 200)}. run_onnx is for files of export_onnx: "
-            f"one input {INPUT!r} of N×3×32×32, float, and the output {OUTPUT!r}."
+            f"one input {INPUT!r} of N×channels×height×width, float, and the output {OUTPUT!r}."
+        )
+    if any(isinstance(side, int) and side != given for side, given in zip(shape[1:], one, strict=True)):
+        raise ValueError(
+            f"{paths.shorten(path)}: its input {INPUT!r} of {_times(shape)} takes N×{_times(shape[1:])}, and these images are "
+            f"N×{_times(one)}. Give images of its size, or export the network for theirs, with shape=(1, {', '.join(map(str, one))})."
         )
     return shape[0] if isinstance(shape[0], int) else None

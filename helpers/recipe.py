@@ -56,13 +56,14 @@ class Recipe:
         label_smoothing: share of the target spread evenly over all classes (Szegedy
             et al., 2016).
         crop_padding: pixels by which an image may be shifted each way; the border is
-            filled by reflection. 0 turns the shift off.
+            filled by reflection. 0 turns the shift off. (Pixels of the data, as those of ``cutout``.)
         flip: show each image and its mirror image in turn, one per epoch (Jordan,
             2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU").
-        sizes: side in pixels of the training images: each is used for an equal share of the steps,
-            one after the other. Small images cost little, and what is learnt from them need not be
-            learnt again (progressive resizing: Howard and Gugger, 2020, "Fastai: A Layered API for
-            Deep Learning"; Tan and Le, 2021, "EfficientNetV2"). ``(32,)`` leaves them as they are.
+        sizes: sides of the training images, in pixels of a picture 32 wide: 32 is the data's own size, whatever
+            that is, and 16 half of it. (28 is the own size, too, of data 28 wide or high.) Each is used for
+            an equal share of the steps, one after the other. Small images cost little, and what is learnt
+            from them need not be learnt again (progressive resizing: Howard and Gugger, 2020, "Fastai: A
+            Layered API for Deep Learning"; Tan and Le, 2021, "EfficientNetV2"). ``(32,)`` leaves them as they are.
         width: multiplies every layer's channels (see ``AlexNet``).
         batch_norm: see ``AlexNet``.
         seed: decides the first weights, the order of the images and every crop.
@@ -98,7 +99,7 @@ class Recipe:
     batch_norm: bool = True
     seed: int = within(0, 2**64 - 1, usual=0)
     augment: str = within("", "camera", usual="", shown=False)
-    cutout: int = within(0, 32, usual=0, shown=False)
+    cutout: int = within(0, 256, usual=0, shown=False)
     muon: bool = within(usual=True, shown=False)
     bias_rate: float = within(0, usual=10.0, shown=False)
     pool_first: bool = within(usual=True, shown=False)
@@ -109,7 +110,8 @@ class Recipe:
             try:
                 value = KINDS[f.type](value, *f.metadata.get("limits", ()))
             except ValueError as error:
-                raise ValueError(f"Recipe({f.name}={value!r:.60}): {f.name} must be {error}.") from None
+                note = " 32 leaves images as they are, of whatever size." if f.name == "sizes" else ""
+                raise ValueError(f"Recipe({f.name}={value!r:.60}): {f.name} must be {error}.{note}") from None
             object.__setattr__(self, f.name, value)
 
     def __repr__(self) -> str:
@@ -170,8 +172,13 @@ class Recipe:
             )
         return cls(**{name: value for name, value in content.items() if name not in RETIRED})
 
+    def image_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Height and width of the training images, one after another, for data of this height and width."""
+        whole = max(self.sizes) if max(self.sizes) in (height, width) else 32
+        return [(round(height * size / whole), round(width * size / whole)) for size in self.sizes]
+
     def model(self, classes: int = 10) -> AlexNet:
-        """A new network with the first weights that ``seed`` decides.
+        """A new network with the first weights that ``seed`` decides, for pictures of any size, grey ones too.
 
         The global random state is left as it was.
         """

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from helpers.checkpoints import read_state
-from helpers.data import CIFAR10
+from helpers.data import Images
 from helpers.history import LARGEST_HISTORY, NOT_A_HISTORY, History
 from helpers.plumbing import paths
 from helpers.plumbing.device import pick_device
@@ -79,7 +79,7 @@ def default_folder() -> Path:
 
 def train(
     recipe: Recipe,
-    data: CIFAR10,
+    data: Images,
     *,
     again: bool = False,
     folder: str | Path | None = None,
@@ -113,7 +113,7 @@ def train(
 
 
 def _train(own: Path, recipe: Recipe, data, again: bool, device, progress: bool) -> Run:
-    path, network = own / "run.pth", recipe.model()
+    path, network = own / "run.pth", recipe.model(len(data.classes))
     history = _load(path, recipe, network)
     if history and history.finished:
         if not again:
@@ -122,7 +122,7 @@ def _train(own: Path, recipe: Recipe, data, again: bool, device, progress: bool)
                     f"{paths.shorten(own)} is there already: loaded, not trained. train(…, again=True) repeats it."
                 )
             return Run(history, network.eval(), own)
-        path, network = own / "again.pth", recipe.model()
+        path, network = own / "again.pth", recipe.model(len(data.classes))
         history = _load(path, recipe, network)
     own.mkdir(parents=True, exist_ok=True)
     history, kept = history or History(recipe), []
@@ -149,6 +149,7 @@ def _save(path: Path, network, history: History, data) -> None:
         "steps": history.steps,
         "finished": history.finished,
         "rows": history.rows,
+        "sizes": history.sizes,
         "saved": datetime.now(UTC).isoformat(timespec="microseconds"),  # two short runs may end in one second
     }
     state = history.state or {"model": network.state_dict()}
@@ -192,7 +193,7 @@ def read(folder: str | Path) -> Run:
     try:
         content = read_state(path)
         history = History.of(content["run"])
-        network = history.recipe.model()
+        network = history.recipe.model(classes=len(content["weights"]["classifier.3.bias"]))
         network.load_state_dict(content["weights"])
     except FileNotFoundError as error:
         raise FileNotFoundError(f"There is no run in {paths.shorten(folder)}. Train it again.") from error

@@ -13,7 +13,7 @@ import contextlib
 import copy
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from statistics import mean, median
 
 import torch
@@ -22,14 +22,15 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from helpers.batches import Batches
-from helpers.data import CIFAR10
-from helpers.evaluation import check_split, evaluate
+from helpers.data import Images
+from helpers.evaluation import check_labels, check_split, evaluate
 from helpers.history import History
 from helpers.muon import Muon
 from helpers.plumbing import processes
 from helpers.plumbing.device import describe_device, pick_device, pick_precision
+from helpers.plumbing.errors import first_line
 from helpers.plumbing.interrupts import Interrupts, torch_modes
-from helpers.plumbing.networks import check_model, out_of_memory
+from helpers.plumbing.networks import ask, check_answer, check_model, out_of_memory, train_mode
 from helpers.plumbing.progress import Progress
 from helpers.recipe import Recipe
 
@@ -79,7 +80,7 @@ def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int)
 
 def fit(
     model: nn.Module,
-    data: CIFAR10,
+    data: Images,
     recipe: Recipe,
     *,
     device: str | torch.device | None = None,
@@ -96,10 +97,11 @@ def fit(
     the run then goes on from the start of its epoch.
 
     Args:
-        model: takes N×3×32×32 float from 0 to 1 and returns N×10 logits; images of all ``recipe.sizes``, too.
-            One that has been trained before is trained on from its weights, and a printed line says so.
-        data: has ``train_images`` and ``test_images`` (N×3×32×32, uint8, 0 to 255),
-            ``train_labels`` and ``test_labels`` (N, int64), as ``load_cifar10()`` returns.
+        model: takes N×C×height×width float from 0 to 1 and returns N×classes logits; images of all
+            ``recipe.sizes``, too. A part that is frozen stays as it is, its batch norm, too. A model that
+            has been trained before is trained on from its weights, and a printed line says so.
+        data: has ``train_images``, ``train_labels``, ``test_images``, ``test_labels`` and ``classes`` as ``Images`` says
+            them, which ``load_cifar10()`` returns. Without ``classes`` the logits say how many there are.
         recipe: how to train.
         device: default: the fastest there is.
         resume: the history of an interrupted run of such a model, the same data and recipe; the model
@@ -119,9 +121,7 @@ def fit(
         MemoryError: a batch does not fit into the device's memory.
     """
     _check_arguments(data, recipe, resume)
-    classes = len(getattr(data, "classes", range(10)))
-    check_split(data.train_images, data.train_labels, "train", classes)
-    check_split(data.test_images, data.test_labels, "test", classes)
+    classes = _check_data(data)
     device = pick_device(device)
     history = resume or History(recipe)
     _check_resumable(history, recipe)
@@ -160,6 +160,26 @@ def _check_arguments(data, recipe, resume) -> None:
             )
 
 
+def _check_data(data) -> int | None:
+    """The number of classes, if the data says it, once both splits are fit for training."""
+    names = getattr(data, "classes", None)
+    classes = len(names) if isinstance(names, Sized) and not isinstance(names, str) else None
+    check_split(data.train_images, data.train_labels, "train", classes)
+    check_split(data.test_images, data.test_labels, "test", classes)
+    if data.test_images.dtype != data.train_images.dtype:
+        raise ValueError(
+            f"test_images holds {data.test_images.dtype} and train_images {data.train_images.dtype}. Give both as "
+            "torch.uint8 from 0 to 255, or both as torch.float32 from 0 to 1."
+        )
+    own, other = (tuple(images.shape[1:]) for images in (data.train_images, data.test_images))
+    if own != other:
+        raise ValueError(
+            f"The training images are {'×'.join(map(str, own))} and the test images {'×'.join(map(str, other))}. Give both the "
+            "same channels, height and width."
+        )
+    return classes
+
+
 def _check_resumable(history: History, recipe: Recipe) -> None:
     if history.recipe != recipe:
         raise ValueError(
@@ -185,11 +205,16 @@ class _Training:
     False, the weights belong to no step, and the run falls back to ``history.state``.
     """
 
-    def __init__(self, model, data, history: History, device, progress: bool, classes: int):
+    def __init__(self, model, data, history: History, device, progress: bool, classes: int | None):
         recipe, state = history.recipe, history.state
         self.model, self.data, self.history, self.recipe = model, data, history, recipe
         self.precision = pick_precision(device)
-        self.layout = check_model(model, recipe.sizes, device, classes, LAYOUT)
+        channels, *own = data.train_images.shape[1:]
+        history.sizes = recipe.image_sizes(*own)
+        shapes = [(channels, *size) for size in (own, *reversed(history.sizes))]
+        self.layout, self.classes = check_model(model, shapes, device, classes, LAYOUT)
+        for name in ("train", "test"):  # the data need not say how many classes there are
+            check_labels(getattr(data, f"{name}_labels"), name, self.classes)
         rank, size = processes.rank(), processes.size()
         history.device = describe_device(device) + (f", {size} processes" if size > 1 else "")
         self.batches = Batches(data.train_images, data.train_labels, recipe, device, rank, size)
@@ -297,7 +322,7 @@ class _Training:
         # Reading a loss makes a GPU wait, so there it is read once in 50 steps.
         check_every = 1 if batches.device.type == "cpu" else 50
         first = history.steps - before
-        self.trained.train()
+        train_mode(self.trained)
         for step, (images, labels) in enumerate(batches.epoch(epoch, first), start=first):
             # Processes that train together wait for each other in a step: there Ctrl-C must not wait for its end.
             with self.ctrl_c.held() if processes.size() == 1 else contextlib.nullcontext():
@@ -310,10 +335,11 @@ class _Training:
         """One step, the given one of the epoch."""
         self.whole = False
         with torch.autocast(images.device.type, self.precision, enabled=self.precision != torch.float32):
-            logits = self.trained(images.contiguous(memory_format=self.layout))
+            logits, _ = ask(self.trained, images, self.layout)
+        check_answer(logits, len(images), self.classes)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        _backward(loss, self.model)
         self.optimizer.step()
         self.scheduler.step()
         self.losses[step] = loss.detach()
@@ -380,6 +406,29 @@ def time_per_step(recipe: Recipe, *, device: str | torch.device | None = None, s
             seconds.append(time.perf_counter() - started)
         medians[size] = median(seconds[2:])
     return mean(medians[size] for size in recipe.sizes)
+
+
+def _backward(loss, model) -> None:
+    """Compute the gradients.
+
+    Raises:
+        ValueError: there are none, or the network's code is in their way; the message says which.
+    """
+    kind = type(model).__name__
+    if not loss.requires_grad:
+        raise ValueError(
+            f"No weight of this {kind} that can be trained has a part in its answer: those that have are frozen, or its "
+            "forward cuts them off, with .detach(), .data, torch.no_grad() or NumPy. Take that out."
+        )
+    try:
+        loss.backward()
+    except RuntimeError as error:
+        if out_of_memory(error):
+            raise
+        raise ValueError(
+            f"PyTorch cannot compute the gradients of this {kind}: {first_line(error)}. Write its forward without "
+            "operations in place (names that end in _, inplace=True, +=)."
+        ) from error
 
 
 def _check_finite(losses, steps_before: int, optimizer) -> None:

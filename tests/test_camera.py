@@ -186,3 +186,19 @@ def test_strengths_for_another_number_of_images_are_named(images, fault):
         ValueError, match=r"4 strengths for 6 images\. Give one number, or one for each image"
     ):
         fault(images, torch.ones(4))
+
+
+@pytest.mark.parametrize("generator", [3, "seed", torch.Generator])
+def test_what_is_no_generator_is_named(images, generator):
+    for call in (camera.noise, camera.augment):
+        with pytest.raises(ValueError, match=r"generator=.*Give torch\.Generator\(\)\.manual_seed\(3\)"):
+            call(images, generator=generator, **({"amount": 0.1} if call is camera.noise else {}))
+
+
+@pytest.mark.parametrize("shift", [3, (0.1,), (0.1, 0.2, 0.3), "ab", None, torch.zeros(3)])
+def test_a_shift_that_is_no_pair_of_numbers_is_named(images, shift):
+    with pytest.raises(ValueError, match=r"shift=.* is a pair"):
+        camera.move(images, shift=shift)
+    assert torch.equal(
+        camera.move(images, shift=torch.tensor([0.1, 0.2])), camera.move(images, shift=[0.1, 0.2])
+    )

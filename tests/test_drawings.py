@@ -134,3 +134,9 @@ def test_a_number_that_cannot_be_counted_is_named(wrong):
     with pytest.raises(ValueError, match=f"{name}={value!r} must be a whole number, 0 or more"):
         make_drawings(**{"train": 1, "test": 1} | wrong)
     assert [len(tensor) for tensor in make_drawings(np.int64(1), 0)] == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("rng", [None, 3, np.random, np.random.default_rng])
+def test_what_is_no_generator_is_named(rng):
+    with pytest.raises(ValueError, match=r"rng=.*Use np\.random\.default_rng\(3\)"):
+        draw(3, rng)

@@ -3,6 +3,7 @@
 import re
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -24,7 +25,9 @@ BROKEN = Evaluation(torch.full((2, 3), float("nan")), torch.tensor([0, 1]))
 @pytest.fixture
 def shown(monkeypatch):
     texts = []
-    monkeypatch.setattr(figures, "show", lambda figure, alt: (figure.canvas.draw(), texts.append(alt)))
+    monkeypatch.setattr(
+        figures, "show", lambda figure, alt: (figure.canvas.draw(), texts.append(alt), plt.close(figure))
+    )
     return texts
 
 
@@ -123,3 +126,58 @@ def test_what_cannot_be_drawn_is_named(shown, draw, says):
     with pytest.raises(ValueError, match=says):
         draw()
     assert shown == []
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        PICTURES.numpy(),
+        torch.rand(3, 1, 28, 40),
+        torch.rand(3, 3, 8, 8, dtype=torch.float64),
+        torch.zeros(3, 1, 8, 8, dtype=torch.int64),
+        torch.rand(3, 3, 8, 8).bfloat16(),
+    ],
+)
+def test_pictures_of_every_kind_are_drawn(shown, pictures):
+    figures.images(pictures, CLASSES, alt="three")
+    assert shown == ["three"]
+
+
+@pytest.mark.parametrize(
+    ("draw", "says"),
+    [
+        (lambda: figures.images(PICTURES[0], CLASSES, alt="x"), r"\(3, 32, 32\).*picture\[None\]"),
+        (
+            lambda: figures.images(PICTURES.permute(0, 2, 3, 1), CLASSES, alt="x"),
+            r"\(3, 32, 32, 3\).*permute\(0, 3, 1, 2\)",
+        ),
+        (lambda: figures.images(list(PICTURES), CLASSES, alt="x"), "torch.stack"),
+        (lambda: figures.images("cat.png", CLASSES, alt="x"), "The pictures are str"),
+        (lambda: figures.images(PICTURES, "cat", alt="x"), "'cat' as titles"),
+        (lambda: figures.images(PICTURES, CLASSES[:2], alt="x"), "3 pictures and .* as titles"),
+        (lambda: figures.filters(torch.rand(8, 3), torch.rand(8, 3)), r"The kernels are \(8, 3\)"),
+        (lambda: figures.filters(torch.rand(8, 64, 3, 3), torch.rand(8, 64, 3, 3)), r"\(8, 64, 3, 3\)"),
+        (lambda: figures.filters(None, None), "The kernels are NoneType.*first convolution"),
+        (lambda: figures.confusion(torch.zeros(3, 2), CLASSES), r"classes×classes, and this is \(3, 2\)"),
+        (lambda: figures.per_class(torch.zeros(3), CLASSES), r"classes×classes, and this is \(3,\)"),
+    ],
+)
+def test_pictures_kernels_and_matrices_of_another_shape_are_named(shown, draw, says):
+    with pytest.raises(ValueError, match=says):
+        draw()
+    assert shown == []
+
+
+@pytest.mark.parametrize("shape", [(8, 1, 3, 3), (12, 3, 5, 5), (20, 3, 11, 7), (1, 1, 1, 1)])
+def test_kernels_of_every_number_and_size_are_drawn(shown, shape):
+    figures.filters(torch.rand(shape), torch.rand(shape))
+    assert len(shown) == 1
+
+
+def test_curves_name_the_sizes_that_the_images_had(shown):
+    recipe = Recipe(epochs=2, sizes=(16, 32))
+    rows = [ROW, ROW | {"epoch": 2}]
+    figures.curves(History(recipe, rows=rows))
+    figures.curves(History(recipe, rows=rows, sizes=[(14, 20), (28, 40)]))
+    assert "grow to 32×32 after 1 of 2 epochs" in shown[0]
+    assert "grow to 28×40 after 1 of 2 epochs" in shown[1]

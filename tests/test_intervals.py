@@ -56,3 +56,12 @@ def test_a_gain_is_counted_picture_by_picture():
     for wrong, says in (("ab", "a list of True and False"), ([float("nan"), 1.0], "one of these is NaN")):
         with pytest.raises(ValueError, match=says):
             intervals.gain(wrong, wrong)
+
+
+@pytest.mark.parametrize(
+    "rows", [{"a": 3}, {"a": (intervals.share([True]), 3)}, {"a": None}, {"a": ()}, 3, None, [1]]
+)
+def test_a_table_of_something_else_is_named(rows, capsys):
+    with pytest.raises(ValueError, match=r"is .*, and no Interval. Give a dict"):
+        intervals.show(rows)
+    assert capsys.readouterr().out == ""

@@ -136,3 +136,9 @@ def test_what_is_no_matrix_is_refused(matrix):
 def test_a_bias_is_refused_in_an_orthogonal_group():
     with pytest.raises(ValueError, match="Put biases and scales into another group"):
         Muon([{"params": [torch.ones(3, requires_grad=True)], "orthogonal": True}], lr=0.1)
+
+
+@pytest.mark.parametrize("steps", [1.5, -1, "5", None, True])
+def test_a_number_of_steps_that_is_none_is_named(steps):
+    with pytest.raises(ValueError, match=f"steps={steps!r} must be a whole number"):
+        orthogonal(torch.rand(3, 4), steps=steps)

@@ -74,8 +74,9 @@ def test_an_exporter_that_is_not_installed_is_named_with_the_way_out(model, tmp_
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda images: images.float() / 255, "torch.uint8 from 0 to 255"),
-        (lambda images: images[:, :, :16, :16], "N×3×32×32"),
+        (lambda images: images.double() / 255, "torch.uint8 from 0 to 255"),
+        (lambda images: images[:, :, :16, :16], "takes N×3×32×32, and these images are N×3×16×16"),
+        (lambda images: images[:, :1], "takes N×3×32×32, and these images are N×1×32×32"),
         (lambda images: images.permute(0, 2, 3, 1), "channels last"),
     ],
 )

@@ -104,7 +104,7 @@ def test_an_interrupted_run_is_kept_and_goes_on_as_if_nothing_had_happened(
     straight = runs.train(TINY, small, folder=tmp_path, progress=False)
     make = Recipe.model
     with monkeypatch.context() as patch:
-        patch.setattr(Recipe, "model", lambda recipe: Stop(make(recipe), call))
+        patch.setattr(Recipe, "model", lambda recipe, classes: Stop(make(recipe, classes), call))
         with pytest.raises(KeyboardInterrupt, match="the same call goes on"):
             runs.train(TINY, small, progress=False)
     (kept,) = runs.histories().values()

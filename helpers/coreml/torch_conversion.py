@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from helpers.onnx_export import WithSoftmax
-from helpers.plumbing import exportable, labels, private_coremltools
+from helpers.plumbing import exportable, labels, networks, private_coremltools
 from helpers.plumbing.errors import first_line
 from helpers.plumbing.quiet import coremltools, quiet
 
@@ -72,11 +72,10 @@ def from_torch(
             else. It is a ValueError.
     """
     exportable.check_module(model)
-    _check(shape, exporter, image_scale)
+    shape = exportable.check_shape(shape)
+    _check(exporter, image_scale)
     target = check_target(minimum_ios_deployment_target, compute_precision)
-    job = _Job(
-        model, tuple(shape), exporter, target, compute_precision, image_scale, input_name, output_names
-    )
+    job = _Job(model, shape, exporter, target, compute_precision, image_scale, input_name, output_names)
     job.ask(class_labels)
     converted = _converted(job)
     if verify:
@@ -161,7 +160,7 @@ def _written_down(network, example, exporter):
 # What the caller asks for
 
 
-def _check(shape, exporter, image_scale) -> None:
+def _check(exporter, image_scale) -> None:
     if image_scale is not None and not (
         isinstance(image_scale, numbers.Real) and math.isfinite(image_scale) and image_scale
     ):
@@ -169,25 +168,23 @@ def _check(shape, exporter, image_scale) -> None:
             f"image_scale={image_scale!r}: it multiplies each pixel. Write one number like 1/255, or None for an array; "
             "normalise each channel inside the model."
         )
-    if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3) or min(shape) < 1:
-        raise ValueError(
-            f"shape={tuple(shape)}: an app hands over one picture at a time. Give 1×3×height×width, or 1×1×… for grey."
-        )
     if exporter not in EXPORTERS:
         raise ValueError(f"exporter={exporter!r} is not known. Use one of {', '.join(EXPORTERS)}.")
 
 
 def _answers(network, inputs, shape) -> list[list]:
     """What the network answers to each example, one at a time, as a phone asks it: a list of tensors."""
-    try:
-        first = exportable.check_behaviour(network, inputs[0])
-        with torch.no_grad():
-            found = [first] + [network(values) for values in inputs[1:]]
-    except (RuntimeError, IndexError, TypeError) as error:
-        raise ValueError(
-            f"The model does not take {'×'.join(map(str, shape))}: {str(error).strip().splitlines()[0]:.200}. Give the shape "
-            "that it was trained with: shape=(1, channels, height, width)."
-        ) from error
+    found = []
+    for values in inputs:
+        try:
+            with torch.no_grad():
+                found.append(network(values))
+        except Exception as error:  # a network is anybody's code
+            raise ValueError(
+                f"The model does not take {'×'.join(map(str, shape))}: {networks.why_not(network, values, error)} Or give the "
+                "shape that it was trained with: shape=(1, channels, height, width)."
+            ) from error
+    found[0] = exportable.check_behaviour(network, inputs[0])
     found = [list(answer) if isinstance(answer, tuple | list) else [answer] for answer in found]
     for value in found[0]:
         if not isinstance(value, torch.Tensor):

@@ -63,7 +63,13 @@ def _average_pool(context, node):
     context.add(pooled)
 
 
+def _no_dropout(context, node):
+    """In evaluation mode nothing is dropped; in another the model has been refused."""
+    context.add(private_coremltools.torch_inputs(context, node)[0], torch_name=node.name)
+
+
 LOWERINGS = {"int": _int}
+LOWERINGS |= dict.fromkeys(("alpha_dropout", "feature_alpha_dropout", "feature_dropout"), _no_dropout)
 LOWERINGS |= {f"max_pool{n}d{more}": _max_pool for n in (1, 2, 3) for more in ("", "_with_indices")}
 LOWERINGS |= {f"avg_pool{n}d": _average_pool for n in (1, 2, 3)}
 """By PyTorch's operator; every other one is Core ML Tools' own."""

@@ -84,7 +84,8 @@ def _check(model: CoreMLModel, name: str) -> None:
         )
     if pictures[0].colour == "greyscale":
         raise ValueError(
-            f"{name} takes a greyscale picture, and the app's are in colour. Train it on colour."
+            f"{name} takes a greyscale picture, and the app's are in colour. Train it on colour, or put a layer before it that "
+            "makes grey of three channels, e.g. pixels.mean(1, keepdim=True), and convert it with shape 1×3×height×width."
         )
     if pictures[0].name != IMAGE:
         raise ValueError(

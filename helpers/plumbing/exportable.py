@@ -1,5 +1,8 @@
 """Is a network one that can be written down for others? Asked before every export and conversion."""
 
+import copy
+import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.module_tracker import ModuleTracker
 
-from helpers.plumbing.networks import are_probabilities, check_network
+from helpers.plumbing.networks import are_probabilities, check_has_numbers, check_network
 
 _KINDS = {
     "softmax": ("softmax", "special_softmax", "softmin", "gumbel_softmax"),
@@ -22,17 +25,41 @@ MOVES |= {"__getitem__", "to", "float"}
 
 
 def check_module(model: Any) -> None:
-    """Refuse what is no network, and a network in training mode.
+    """Refuse what is no network, a network in training mode, and one of which a layer still is.
 
     Raises:
         ValueError: the message says which, and what to do.
     """
     check_network(model)
+    check_has_numbers(model)
     if model.training:
         raise ValueError(
             "The model is in training mode, and would be exported with the batch statistics of training. "
             "Call model.eval() first."
         )
+    trains = torch.nn.modules.dropout._DropoutNd, torch.nn.modules.batchnorm._BatchNorm
+    for name, layer in model.named_modules():
+        if layer.training and isinstance(layer, trains) and getattr(layer, "p", 1):
+            raise ValueError(
+                f"The model is in evaluation mode, but its layer {name!r} ({type(layer).__name__}) is in training mode. "
+                "Call model.eval() again, after the last change to the model; or change the code that keeps it so."
+            )
+
+
+def check_shape(shape: Any) -> tuple[int, int, int, int]:
+    """The shape of one example, with the leading 1.
+
+    Raises:
+        ValueError: it is no 1×channels×height×width with one channel or three.
+    """
+    whole = isinstance(shape, Sequence) and all(isinstance(side, numbers.Integral) for side in shape)
+    if not whole or len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3) or min(shape) < 1:
+        shown = tuple(shape) if isinstance(shape, Sequence) else shape
+        raise ValueError(
+            f"shape={shown!r:.60}: an app hands over one picture at a time. Give 1×3×height×width, or 1×1×… for grey."
+        )
+    batch, channels, height, width = map(int, shape)
+    return batch, channels, height, width
 
 
 def check_behaviour(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -46,22 +73,57 @@ def check_behaviour(model: torch.nn.Module, images: torch.Tensor) -> torch.Tenso
         What the network answers, whatever that is.
 
     Raises:
-        ValueError: it draws random numbers or uses the statistics of the batch; the message names the layer
-            and the cure.
+        ValueError: it draws random numbers, uses the statistics of the batch, or changes from call to call; the
+            message names the layer and the cure.
     """
+    before = torch.get_rng_state()
     with torch.no_grad():
         with ModuleTracker() as where, _Watch(where):
             answer = model(images)
+        random = not torch.equal(before, torch.get_rng_state())
         again = model(images)
-    for one, other in zip(tree_leaves(answer), tree_leaves(again), strict=True):
-        if isinstance(one, torch.Tensor) and not torch.allclose(
-            one, other, rtol=1e-2, atol=1e-3, equal_nan=True
-        ):
-            raise ValueError(
-                "The model gives the same picture another answer each time: something in its forward draws random numbers. "
-                "Let it do so only while self.training is true."
-            )
+    limits = {"rtol": 0.0, "atol": 0.0} if random else {"rtol": 1e-2, "atol": 1e-3}
+    if not _same(answer, again, **limits):
+        cause = (
+            "draws random numbers"
+            if random
+            else "keeps something from one call to the next, or draws random numbers"
+        )
+        raise ValueError(
+            f"The model gives the same picture another answer each time, in evaluation mode too: {_unsteady(model, images)} "
+            f"{cause}. Let it do so only while self.training is true."
+        )
     return answer
+
+
+def _same(one, other, rtol: float = 0.0, atol: float = 0.0) -> bool:
+    """Whether two answers have the same numbers."""
+    return all(
+        torch.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
+        for a, b in zip(tree_leaves(one), tree_leaves(other), strict=True)
+        if isinstance(a, torch.Tensor)
+    )
+
+
+@torch.no_grad()
+def _unsteady(model: torch.nn.Module, images: torch.Tensor) -> str:
+    """The innermost layer that answers the same input differently the second time, in words."""
+    calls: list[list] = [[], []]
+
+    def note(name, call):
+        return lambda layer, given, out: calls[call].append((name, layer, copy.deepcopy((given, out))))
+
+    for call in range(2):
+        hooks = [layer.register_forward_hook(note(name, call)) for name, layer in model.named_modules()]
+        try:
+            model(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    for (name, layer, (given, out)), (_, _, (given_again, out_again)) in zip(*calls, strict=False):
+        if name and _same(given, given_again) and not _same(out, out_again):
+            return f"its layer {name!r} ({type(layer).__name__})"
+    return f"the forward of {type(model).__name__}"
 
 
 def made_by(tensor: object) -> str | None:
@@ -86,6 +148,31 @@ def check_logits_only(answer: object, values: torch.Tensor | None = None) -> Non
             f"The network already returns probabilities (of a {kind}), and a softmax would be taken of them once more. "
             f"Give the network without its {kind}."
         )
+
+
+class EvenPooling(TorchFunctionMode):
+    """Adaptive pooling whose windows are not all alike becomes slices, which every exporter can write down.
+
+    Window i of n reaches from i·size/n, rounded down, to (i+1)·size/n, rounded up, as PyTorch has it.
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = getattr(function, "__name__", "")
+        if name not in ("adaptive_avg_pool2d", "adaptive_max_pool2d") or kwargs.get("return_indices"):
+            return function(*args, **kwargs)
+        images = args[0] if args else kwargs["input"]
+        wanted = args[1] if len(args) > 1 else kwargs["output_size"]
+        wanted = wanted if isinstance(wanted, tuple | list) else (wanted, wanted)
+        sizes = [(dim, int(images.shape[dim]), count) for dim, count in zip((-2, -1), wanted, strict=True)]
+        if all(count is None or size % count == 0 for _, size, count in sizes):
+            return function(*args, **kwargs)
+        reduce = torch.mean if "avg" in name else torch.amax
+        for dim, size, count in sizes:
+            windows = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count or 0)]
+            parts = [reduce(images.narrow(dim, a, b - a), dim=dim, keepdim=True) for a, b in windows]
+            images = torch.cat(parts, dim=dim) if parts else images
+        return images
 
 
 class _Watch(TorchFunctionMode):
