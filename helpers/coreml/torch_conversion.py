@@ -167,7 +167,7 @@ def _check(shape, exporter, image_scale) -> None:
     ):
         raise ValueError(
             f"image_scale={image_scale!r}: it multiplies each pixel. Write one number like 1/255, or None for an array; "
-            "normalise each channel inside the model."
+            "put the mean and std of each into the network, with helpers.normalisation.normalise_inside."
         )
     if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3) or min(shape) < 1:
         raise ValueError(
