@@ -22,6 +22,8 @@ from helpers.data import CLASSES
 from helpers.evaluation import Evaluation
 from helpers.intervals import Interval, share
 from helpers.plumbing import paths
+from helpers.plumbing.labels import find as find_label
+from helpers.plumbing.labels import meant as meant_label
 from helpers.plumbing.measured import read
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
@@ -29,20 +31,6 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif", ".webp", ".gif", ".bmp", 
 
 FORMATS = ("JPEG", "PNG", "HEIF", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """What is decoded, whatever a file is called. Pillow knows fifty more, and gives some to other programs."""
-
-SYNONYMS = {
-    "airplane": "plane aeroplane aircraft airliner jet",
-    "automobile": "car auto",
-    "bird": "",
-    "cat": "kitten kitty",
-    "deer": "fawn stag",
-    "dog": "doggy puppy",
-    "frog": "toad",
-    "horse": "pony foal",
-    "ship": "boat vessel",
-    "truck": "lorry",
-}
-"""Other words for the classes. Words that only look alike mean something else: a car is no cat, a bear no deer."""
 
 CROPS = {"centre crop": "centerCrop", "squash": "scaleFill", "letterbox": "scaleFit"}
 """The ways to make a photo square, and what Vision's ``imageCropAndScaleOption`` calls each."""
@@ -239,7 +227,8 @@ class Photos:
 def find(folder: str | Path) -> tuple[list[Path], list[int], list[Path]]:
     """The photos of a folder with one folder per class: their paths, their labels, and what was left alone.
 
-    Hidden files are passed over.
+    Hidden files are passed over. In the name of a folder capitals, spaces, ``_`` and ``-`` do not matter, and a word
+    that means the same is enough: "car" and "air plane" are found (``helpers.plumbing.labels.find``).
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -262,9 +251,9 @@ def find(folder: str | Path) -> tuple[list[Path], list[int], list[Path]]:
                     f"Move it into a folder with the name of what it shows: {', '.join(CLASSES)}."
                 )
             continue
-        name = place.name.lower()
-        if name not in CLASSES:
-            meant = _meant(name)
+        label = find_label(place.name, CLASSES)
+        if label is None:
+            meant = meant_label(place.name, CLASSES)
             hint = f" Did you mean {meant!r}?" if meant else ""
             raise ValueError(
                 f"{paths.shorten(place)}: there is no class {place.name!r}.{hint} "
@@ -275,7 +264,7 @@ def find(folder: str | Path) -> tuple[list[Path], list[int], list[Path]]:
                 continue
             if path.suffix.lower() in SUFFIXES:
                 files.append(path)
-                labels.append(CLASSES.index(name))
+                labels.append(label)
             else:
                 ignored.append(path)
     if not files:
@@ -284,16 +273,6 @@ def find(folder: str | Path) -> tuple[list[Path], list[int], list[Path]]:
             f"({', '.join(CLASSES)}); their names end in {', '.join(SUFFIXES)}."
         )
     return files, labels, ignored
-
-
-def _meant(name: str) -> str | None:
-    """The class that a name means: the class itself or another word for it, one or several of them."""
-    name = name.strip()
-    words = {name, name.removesuffix("s"), name[:-3] + "y" if name.endswith("ies") else name}
-    for label in CLASSES:
-        if words & {label, *SYNONYMS[label].split()}:
-            return label
-    return None
 
 
 def load_photos(
