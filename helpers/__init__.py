@@ -26,6 +26,7 @@ calibration     05  what a probability is worth: temperature, threshold
 photos          06  real photos: opened, made 32×32, put to a Core ML file
 camera          06  what a camera does to a picture: blur, noise, light, distance
 intervals       06  how sure a measured accuracy is
+normalisation   07  normalise_inside(): transforms.Normalize moved into a network
 ==============  ==  ==========================================================
 
 The machines, each behind one function:

@@ -84,26 +84,28 @@ def _save(thing, path, model: nn.Module) -> None:
         torch.save(thing, temporary)
 
 
-def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
+def load_weights(model: nn.Module, path: str | Path, *, under: str = "") -> nn.Module:
     """Load a saved ``state_dict`` into ``model`` (in place) and return it in evaluation mode.
 
     Training scripts often save more than the weights: a dict that holds them beside the optimiser's state, or names
-    that begin with ``module.`` or ``_orig_mod.``, because the network was wrapped. The weights
-    are found in it by their names; nothing else is looked at.
+    that begin with ``module.``, ``_orig_mod.`` or ``model.``, because the network was wrapped. The weights
+    are found in it by their names and shapes; nothing else is looked at.
 
     Args:
         model: the network, built as it was when it was saved.
         path: a file that ``save_weights`` or ``torch.save`` wrote.
+        under: where in the file the weights are, such as ``"ema"``. It is needed only if several sets of
+            weights in it fit; the error says how they are called.
 
     Raises:
         FileNotFoundError: there is no such file.
         PermissionError: it must not be read.
-        ValueError: the file is damaged, holds something else, or belongs to another network; a
+        ValueError: the file is damaged, holds something else, belongs to another network or fits in several ways; a
             tensor in it is of another kind (sparse, quantised, complex, whole numbers), or holds NaN or
             infinity. The model is then unchanged, as it is after a Ctrl-C.
     """
     check_network(model)
-    return weights.load(model, path).eval()
+    return weights.load(model, path, under).eval()
 
 
 def read_state(path: str | Path) -> Any:

@@ -25,7 +25,9 @@ from helpers.data import CLASSES
 from helpers.evaluation import Evaluation
 from helpers.intervals import Interval, share
 from helpers.plumbing import paths
+from helpers.plumbing.labels import find as find_label
 from helpers.plumbing.labels import in_order
+from helpers.plumbing.labels import meant as meant_label
 from helpers.plumbing.measured import read
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
@@ -33,20 +35,6 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif", ".webp", ".gif", ".bmp", 
 
 FORMATS = ("JPEG", "PNG", "HEIF", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """What is decoded, whatever a file is called. Pillow knows fifty more, and gives some to other programs."""
-
-SYNONYMS = {
-    "airplane": "plane aeroplane aircraft airliner jet",
-    "automobile": "car auto",
-    "bird": "",
-    "cat": "kitten kitty",
-    "deer": "fawn stag",
-    "dog": "doggy puppy",
-    "frog": "toad",
-    "horse": "pony foal",
-    "ship": "boat vessel",
-    "truck": "lorry",
-}
-"""Other words for the classes. Words that only look alike mean something else: a car is no cat, a bear no deer."""
 
 CROPS = {"centre crop": "centerCrop", "squash": "scaleFill", "letterbox": "scaleFit"}
 """The ways to make a photo square, and what Vision's ``imageCropAndScaleOption`` calls each."""
@@ -255,7 +243,8 @@ class Photos:
 def find(folder: str | Path, classes: Sequence[str] = CLASSES) -> tuple[list[Path], list[int], list[Path]]:
     """The photos of a folder with one folder per class: their paths, their labels, and what was left alone.
 
-    Hidden files are passed over, and capital letters do not matter.
+    Hidden files are passed over. In the name of a folder capitals, spaces, ``_`` and ``-`` do not matter, and a word
+    that means the same is enough: "car" and "air plane" are found (``helpers.plumbing.labels.find``).
 
     Args:
         folder: has a folder for each class of which there are photos.
@@ -266,9 +255,8 @@ def find(folder: str | Path, classes: Sequence[str] = CLASSES) -> tuple[list[Pat
         ValueError: a folder that is no class, photos outside the class folders, or no photo at all.
     """
     folder, classes = Path(folder), in_order(classes, argument="classes")
-    known = {name.casefold(): place for place, name in enumerate(classes)}
     if not folder.is_dir():
-        example = "cat" if "cat" in known else classes[0]
+        example = "cat" if "cat" in classes else classes[0]
         raise FileNotFoundError(
             f"There is no folder {paths.shorten(folder)}. Make it, with a folder for each class, e.g. "
             f"{paths.shorten(folder / example)}, and put your photos in there."
@@ -284,9 +272,9 @@ def find(folder: str | Path, classes: Sequence[str] = CLASSES) -> tuple[list[Pat
                     f"Move it into a folder with the name of what it shows: {_listed(classes)}."
                 )
             continue
-        name = place.name.casefold()
-        if name not in known:
-            meant = _meant(name, classes)
+        label = find_label(place.name, classes)
+        if label is None:
+            meant = meant_label(place.name, classes)
             hint = f" Did you mean {meant!r}?" if meant else ""
             count = "ten" if len(classes) == 10 else f"{len(classes):,}"
             raise ValueError(
@@ -298,7 +286,7 @@ def find(folder: str | Path, classes: Sequence[str] = CLASSES) -> tuple[list[Pat
                 continue
             if path.suffix.lower() in SUFFIXES:
                 files.append(path)
-                labels.append(known[name])
+                labels.append(label)
             else:
                 ignored.append(path)
     if not files:
@@ -313,16 +301,6 @@ def _listed(classes) -> str:
     """The names of the classes for a message, of many the first ones."""
     more = len(classes) - 20
     return ", ".join(classes[:20]) + (f" and {more:,} more" if more > 0 else "")
-
-
-def _meant(name: str, classes: Sequence[str]) -> str | None:
-    """The class that a name means: the class itself or another word for it, one or several of them."""
-    name = name.strip()
-    words = {name, name.removesuffix("s"), name[:-3] + "y" if name.endswith("ies") else name}
-    for label in classes:
-        if words & {label.casefold(), *SYNONYMS.get(label, "").split()}:
-            return label
-    return None
 
 
 def load_photos(

@@ -82,3 +82,29 @@ def sharp_model():
             model(torch.rand(64, 3, 32, 32) * torch.rand(64, 3, 1, 1))
         model.classifier[-1].weight *= 300
     return model.eval()
+
+
+@pytest.fixture(scope="session")
+def grey_model(tmp_path_factory):
+    """A ``.mlpackage`` for five classes of grey pictures that are wider than high; their names are no plain words."""
+    import torch
+
+    from helpers import coreml
+    from helpers.onnx_coreml import convert
+
+    folder = tmp_path_factory.mktemp("grey")
+    torch.manual_seed(0)
+    layers = [torch.nn.AvgPool2d(8), torch.nn.Conv2d(1, 4, 1), torch.nn.Flatten(), torch.nn.Linear(60, 5)]
+    network = torch.nn.Sequential(*layers, torch.nn.Softmax(1)).eval()
+    network[3].weight.data *= 10  # else its answers to all pictures were alike
+    names = {"input_names": ["image"], "output_names": ["p"], "dynamo": False}
+    torch.onnx.export(network, (torch.rand(1, 1, 24, 40),), folder / "a.onnx", **names)
+    converted = convert(
+        folder / "a.onnx",
+        mode="classifier",
+        image_input_names=["image"],
+        class_labels=["self", "T-shirt/top", 'say "cat"', "0: \\(nil)", "👩‍🚀"],
+        preprocessing_args={"image_scale": 1 / 255},
+        minimum_ios_deployment_target="15",
+    )
+    return coreml.save(converted, folder / "Grey.mlpackage")

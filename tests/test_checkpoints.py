@@ -261,6 +261,17 @@ NESTED = {
     "a NumPy array beside": lambda state: {"state_dict": state, "curve": np.zeros(3)},
     "an object beside": lambda state: {"state_dict": state, "args": RunsCode("nowhere")},
     "twice the same": lambda state: {"model": state, "best": state},
+    "two heads": lambda state: wrapped(state, "backbone.net."),
+    "a loss beside": lambda state: {"state_dict": wrapped(state, "model.") | {"loss.weight": torch.ones(10)}},
+    "AveragedModel": lambda state: wrapped(state, "module.") | {"n_averaged": torch.tensor(3)},
+    "in a list": lambda state: [state, {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": []}],
+    "in lists": lambda state: {
+        "optimizer_states": [{"state": {}, "param_groups": []}],
+        "models": [(state, 3)],
+    },
+    "numbered": lambda state: {0: {"model": state}},
+    "a number among them": lambda state: state | {"epoch": 3},
+    "a larger one beside": lambda state: {"student": state, "teacher": AlexNet(width=0.5).state_dict()},
 }
 
 
@@ -282,9 +293,92 @@ def test_weights_of_a_plain_network_go_into_a_wrapped_one(model, tmp_path):
 
 def test_two_sets_of_weights_are_not_guessed_between(model, tmp_path):
     torch.save({"model": model.state_dict(), "ema": AlexNet(width=0.25).state_dict()}, tmp_path / "a.pth")
-    with pytest.raises(ValueError, match=r"several sets.*\['model'\] and \['ema'\]"):
+    with pytest.raises(ValueError, match=r"several sets.*\['model'\] and \['ema'\].*under='ema'"):
         checkpoints.load_weights(model, tmp_path / "a.pth")
-    model.load_state_dict(checkpoints.read_state(tmp_path / "a.pth")["ema"])  # as the message says
+    other = checkpoints.load_weights(AlexNet(width=0.25), tmp_path / "a.pth", under="model")
+    assert same(other, model)
+    assert not same(model, checkpoints.load_weights(other, tmp_path / "a.pth", under="ema"))
+    with pytest.raises(ValueError, match=r"no weights under 'net' that fit; \['model'\] and \['ema'\] does"):
+        checkpoints.load_weights(model, tmp_path / "a.pth", under="net")
+
+
+def test_two_networks_in_one_state_dict_are_not_guessed_between(model, tmp_path):
+    both = wrapped(model.state_dict(), "student.") | wrapped(AlexNet(width=0.25).state_dict(), "teacher.")
+    torch.save({"epoch": 3, "state_dict": both}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"\['student\.…'\] and .*under='state_dict\.teacher'"):
+        checkpoints.load_weights(model, tmp_path / "a.pth")
+    found = checkpoints.load_weights(AlexNet(width=0.25), tmp_path / "a.pth", under="state_dict.student")
+    assert same(model, found)
+
+
+def test_weights_from_before_batch_norm_counted_are_loaded(model, tmp_path):
+    state = {name: tensor for name, tensor in model.state_dict().items() if "num_batches" not in name}
+    torch.save(state, tmp_path / "a.pth")
+    fresh = AlexNet(width=0.25)
+    fresh.features[2].num_batches_tracked += 7
+    loaded = checkpoints.load_weights(fresh, tmp_path / "a.pth").state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
+    assert loaded["features.2.num_batches_tracked"] == 0
+
+
+def test_a_network_that_is_itself_called_module_is_loaded_by_its_own_names(tmp_path):
+    def made():
+        both = torch.nn.ModuleDict({"module": torch.nn.Linear(2, 2)})
+        both.weight, both.bias = torch.nn.Parameter(torch.rand(2, 2)), torch.nn.Parameter(torch.rand(2))
+        return both
+
+    saved = made()
+    torch.save({"net": saved.state_dict()}, tmp_path / "a.pth")
+    loaded = checkpoints.load_weights(made(), tmp_path / "a.pth").state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in saved.state_dict().items())
+
+
+def test_weights_of_a_part_say_which_part(model, tmp_path):
+    torch.save({"model": wrapped(model.state_dict(), "module.")}, tmp_path / "a.pth")
+    whole = torch.nn.Sequential(torch.nn.Flatten(0, 0), AlexNet(width=0.25))
+    with pytest.raises(ValueError, match=r"lacks 1\.normalise.*load_weights\(model\[1\], path\)"):
+        checkpoints.load_weights(whole, tmp_path / "a.pth")
+    assert same(model, checkpoints.load_weights(whole[1], tmp_path / "a.pth"))
+
+
+NO_WEIGHTS = {
+    "the state of an optimiser, not of a network": {
+        "state": {0: {"exp_avg": torch.ones(2)}},
+        "param_groups": [],
+    },
+    "2 tensors without a name": [torch.ones(2, 2), torch.ones(2)],
+    "1 tensor without a name": torch.ones(2),
+    "a dict without weights": {"epoch": 3},
+    "a int without weights": 3,
+}
+
+
+@pytest.mark.parametrize("message", NO_WEIGHTS)
+def test_a_file_without_weights_says_what_it_holds(model, tmp_path, message):
+    torch.save(NO_WEIGHTS[message], tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=rf"holds {message}.*torch\.save\(model\.state_dict"):
+        checkpoints.load_weights(model, tmp_path / "a.pth")
+
+
+def test_numpy_arrays_are_called_by_their_name(tmp_path):
+    network = torch.nn.Linear(2, 2)
+    torch.save({name: one.numpy() for name, one in network.state_dict().items()}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"weight is a NumPy array \(save torch\.from_numpy\(array\)\)"):
+        checkpoints.load_weights(network, tmp_path / "a.pth")
+
+
+def test_a_whole_network_of_a_package_is_loaded_when_its_classes_are_named(tmp_path):
+    """The list in the refusal is the list to allow."""
+    from torchvision.models.resnet import BasicBlock, ResNet
+
+    network = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=3).eval()
+    checkpoints.save_model(network, tmp_path / "a.pth")
+    with pytest.raises(
+        ValueError, match=r"AdaptiveAvgPool2d and .*BasicBlock and .*ResNet, which.*load_weights"
+    ):
+        checkpoints.load_model(tmp_path / "a.pth")
+    allowed = [torch.nn.AdaptiveAvgPool2d, BasicBlock, ResNet]
+    assert same(network, checkpoints.load_model(tmp_path / "a.pth", allowed))
 
 
 def test_what_does_not_fit_is_compared_with_the_weights_inside(model, tmp_path):

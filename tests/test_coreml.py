@@ -2,6 +2,9 @@
 
 import html.parser
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from PIL import Image
 from torch.nn import functional
 
 from helpers import coreml, coreml_runtime
+from helpers.coreml import __main__ as command
 from helpers.evaluation import evaluate
 from helpers.model import AlexNet
 from helpers.plumbing.quiet import quiet
@@ -645,3 +649,79 @@ def test_the_card_of_a_hostile_file_is_short_and_plain(tmp_path):
         assert len(text) < 60_000
         assert "\x1b" not in text and "line\nbreak" not in text
     assert dict(card.facts["Metadata"])["…"] == "9,960 more"
+
+
+# The command
+
+
+def test_the_card_of_a_grey_model_that_is_not_square(grey_model):
+    card = coreml.model_card(grey_model, Image.new("RGB", (50, 50), "white"))
+    assert dict(card.facts["Inputs"])["image"] == "image, greyscale, 40×24"
+    assert dict(card.facts["Outputs"])["5 labels"] == 'self, T-shirt/top, say "cat", 0: \\(nil), 👩‍🚀'
+    assert card.picture.size == (40, 24) and len(card.answer) == 5
+
+
+def test_the_command_prints_the_card(grey_model, capsys):
+    assert command.main([str(grey_model)]) == 0
+    printed = capsys.readouterr().out
+    assert printed == f"{coreml.model_card(grey_model)!r}\n"
+    assert "ML program, classifier" in printed and "👩‍🚀" in printed
+
+
+def test_the_command_writes_a_page(grey_model, tmp_path, capsys):
+    out = tmp_path / "card.html"
+    out.write_text("the old page")
+    assert command.main([str(grey_model), "--html", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    page = out.read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>") and "<title>Grey.mlpackage</title>" in page
+    assert coreml.model_card(grey_model)._repr_html_() in page
+    tags = Tags(page.replace('<meta charset="utf-8">', ""))
+    assert not tags.open and "table" in tags.found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["gone.mlmodel"], "no Core ML model at"),
+        (["text.mlmodel"], "not a Core ML model"),
+        (["text.mlmodel", "--html", "card.html"], "not a Core ML model"),
+        (["{model}", "--html", "gone/card.html"], "gone"),
+    ],
+)
+def test_the_command_refuses_with_one(grey_model, tmp_path, monkeypatch, capsys, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.mlmodel").write_text("text")
+    (tmp_path / "card.html").write_text("the old page")
+    assert command.main([argument.format(model=grey_model) for argument in arguments]) == 1
+    printed = capsys.readouterr()
+    assert says in printed.err and "Traceback" not in printed.err and not printed.out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["card.html", "text.mlmodel"]
+    assert (tmp_path / "card.html").read_text() == "the old page"
+
+
+def test_the_command_ends_a_wrong_call_with_two_and_its_help_fits_a_screen(
+    grey_model, tmp_path, monkeypatch, capsys
+):
+    model = tmp_path / "a.mlmodel"
+    model.write_text("a model")
+    for arguments in ([], ["a", "b"], [str(grey_model), "--html"], ["--what"], ["a", "--html", str(model)]):
+        with pytest.raises(SystemExit) as end:
+            command.main(arguments)
+        assert end.value.code == 2
+    assert model.read_text() == "a model"
+    monkeypatch.setenv("COLUMNS", "80")
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        command.main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert end.value.code == 0 and len(lines) <= 24 and max(map(len, lines)) <= 80
+
+
+def test_the_command_does_with_a_terminal_that_has_few_letters(grey_model):
+    asked = [sys.executable, "-m", "helpers.coreml", str(grey_model)]
+    done = subprocess.run(
+        asked, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "image, greyscale, 40?24" in done.stdout

@@ -455,6 +455,41 @@ def test_pictures_that_are_not_square_fit_their_model_and_are_not_turned(models)
         )
 
 
+def test_a_grey_model_of_five_classes_that_is_not_square_makes_an_app(grey_model, tmp_path):
+    write_app(grey_model, tmp_path / "GreyApp", threshold=0.6)
+    table = json.loads((tmp_path / "GreyApp/GreyAppTests/reference.json").read_text(encoding="utf-8"))
+    (listed,) = table["models"]
+    assert len(listed["examples"]) == 11
+    model = coreml_runtime.load(tmp_path / "GreyApp/GreyApp/Grey.mlpackage")
+    for example in listed["examples"]:
+        with Image.open(tmp_path / f"GreyApp/GreyAppTests/{example['picture']}.png") as picture:
+            assert (picture.mode, picture.size) == ("L", (40, 12 if "crop" in example else 24))
+            seen = ImageOps.pad(picture, (40, 24), color="black")
+        answer = model.predict({"image": seen})["classLabelProbs"]
+        assert answer == pytest.approx(example["probabilities"], abs=1e-5)
+        assert len(example["probabilities"]) == 5
+    spread = np.ptp([list(example["probabilities"].values()) for example in listed["examples"]], axis=0).max()
+    assert spread > 10 * table["tolerance"]
+
+
+def test_nothing_in_an_app_says_what_another_network_was(grey_model, tmp_path):
+    write_app(grey_model, tmp_path / "GreyApp", threshold=0.6)
+    for name, content in everything(tmp_path / "GreyApp").items():
+        if not name.endswith((".png", ".bin", ".mlmodel")):
+            found = re.search(r"32\s*[×x]\s*32|CIFAR|\bten (labels|classes)\b", content.decode(), re.I)
+            assert found is None, f"{name}: {found}"
+
+
+def test_a_grey_and_a_coloured_model_have_pictures_of_their_own(grey_model, models, tmp_path):
+    coloured = models / "AlexNet.mlpackage"
+    write_app(coloured, tmp_path / "Good", threshold=0.6, also={grey_model: 0.7})
+    table = json.loads((tmp_path / "Good/GoodTests/reference.json").read_text(encoding="utf-8"))
+    for listed, mode in zip(table["models"], ("RGB", "L"), strict=True):
+        for example in listed["examples"]:
+            with Image.open(tmp_path / f"Good/GoodTests/{example['picture']}.png") as picture:
+                assert picture.mode == mode
+
+
 def test_writing_twice_gives_the_same_bytes(project, tmp_path):
     write_app(model_in(project), tmp_path / "AlexNetApp", threshold=0.6123)
     assert everything(tmp_path / "AlexNetApp") == everything(project)
@@ -530,14 +565,10 @@ def newer(ct, specification):
         (without_image_input, ".mlmodel", r"one picture to give.*image_input_names"),
         (without_labels, ".mlmodel", "has no class labels"),
         (label(""), ".mlmodel", "label '', which cannot be used"),
-        (label("a/b"), ".mlmodel", "it has '/' in it"),
-        (label('say "cat"'), ".mlmodel", "it has '\"' in it"),
         (label("100 %"), ".mlmodel", "it has '%' in it"),
         (label("two\nlines"), ".mlmodel", "in it"),
-        (label(" cat"), ".mlmodel", "begins or ends oddly"),
-        (label("..cat"), ".mlmodel", "begins or ends oddly"),
-        (label("x" * 101), ".mlmodel", "too long"),
-        (label("DOG"), ".mlmodel", "differ only in capitals"),
+        (label(" cat"), ".mlmodel", "begins or ends with a space"),
+        (label("x" * 201), ".mlmodel", "too long"),
         (label("\x85"), ".mlmodel", "in it"),
         (label("cat\u202egod"), ".mlmodel", r"it has '\\u202e' in it"),
         (accents, ".mlmodel", "how an accent is written"),
@@ -601,8 +632,19 @@ def test_names_and_numbers_that_cannot_be_used_are_refused(models, tmp_path, nam
     assert not list(tmp_path.iterdir())
 
 
-ODD = ["class", "self", "Any", "nil", "猫", "“cat”", "l'œuf", "👩‍🚀", "🐈‍⬛", "قطة"]
-"""Words that are Swift's own, in other writings, in quotes, and pictures of several signs."""
+ODD = [
+    "class",
+    "self",
+    "Self",
+    "T-shirt/top",
+    "猫",
+    'say "cat"',
+    "0: \\(nil)",
+    "👩‍🚀",
+    "🐈‍⬛",
+    ".قطة" + "x" * 190,
+]
+"""Words that are Swift's own, in other writings, in quotes, with a part of Swift's own texts; pictures of several signs."""
 
 
 def test_labels_of_any_writing_make_an_app(models, tmp_path):

@@ -335,9 +335,33 @@ def test_folders_that_are_not_as_they_should_be_are_named(folder, tmp_path):
         photos.load_photos(folder)
 
 
-MEANT = {"Car": "automobile", "cars": "automobile", "auto": "automobile", "Automobiles": "automobile"}
-MEANT |= {"plane": "airplane", "Aeroplanes": "airplane", "lorry": "truck", "lorries": "truck"}
-MEANT |= {"boat": "ship", "puppies": "dog", "pony": "horse", "kittens": "cat", " birds": "bird"}
+FOUND = {
+    "Car": "automobile",
+    "auto": "automobile",
+    "plane": "airplane",
+    "Air Plane": "airplane",
+    "lorry": "truck",
+}
+FOUND |= {"aero-plane": "airplane", "AUTO_MOBILE": "automobile", "Cat": "cat", "ＤＯＧ": "dog"}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_a_folder_is_found_by_a_name_that_means_the_same(folder, name):
+    (folder / "cat").rename(folder / name)
+    files, labels, _ = photos.find(folder)
+    here = {label for file, label in zip(files, labels, strict=True) if file.parent.name == name}
+    assert here == {CLASSES.index(FOUND[name])}
+
+
+MEANT = {"cars": "automobile", "Automobiles": "automobile", "Aeroplanes": "airplane", "jet": "airplane"}
+MEANT |= {
+    "lorries": "truck",
+    "boat": "ship",
+    "puppies": "dog",
+    "pony": "horse",
+    "kittens": "cat",
+    " birds": "bird",
+}
 
 
 @pytest.mark.parametrize("name", MEANT)

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from helpers.ios_app import TEMPLATE
+from helpers.ios_app import TEMPLATE, write_app
 from tests.swift import compiler as swift
 from tests.swift.changes import CHANGES
 
@@ -37,6 +37,13 @@ def asked(configuration: str) -> list[str]:
 def test_the_app_and_its_tests_compile_as_the_project_asks():
     assert asked("Debug")[:3] == ["-swift-version", "6", "-strict-concurrency=complete"]
     with swift.Project(COMPILER) as project:
+        project.compile(*asked("Debug"), simulator=True, tests=True)
+
+
+def test_an_app_as_it_is_written_compiles(grey_model, tmp_path):
+    """Around a network that is not ours: five classes with odd names, of grey pictures that are not square."""
+    write_app(grey_model, tmp_path / "OddApp", threshold=0.6)
+    with swift.Project(COMPILER, written=tmp_path / "OddApp") as project:
         project.compile(*asked("Debug"), simulator=True, tests=True)
 
 

@@ -121,6 +121,14 @@ def bytes_of(content: bytes):
     return lambda path: path.write_bytes(content)
 
 
+def folder_of(name):
+    def write(path):
+        path.mkdir()
+        (path / name).touch()
+
+    return write
+
+
 def numpy_file(save):
     def write(path):
         with open(path, "wb") as file:
@@ -151,6 +159,20 @@ OTHERS = {
     "a pickle": (bytes_of(pickle.dumps([1, 2], 2)), "a pickle that torch.save did not write"),
     "a text": (bytes_of(b"hello"), "damaged or no PyTorch file"),
     "nothing": (bytes_of(b""), "damaged or no PyTorch file"),
+    "TensorFlow's index": (
+        bytes_of(bytes(40) + struct.pack("<Q", 0xDB4775248B80FB57)),
+        "checkpoint of TensorFlow.*tf2onnx",
+    ),
+    "TensorFlow's list": (bytes_of(b'model_checkpoint_path: "model.ckpt-100"\n'), "checkpoint of TensorFlow"),
+    "ExecuTorch": (bytes_of(b"\x1c\0\0\0ET12" + bytes(50)), "a program of ExecuTorch"),
+    "one of several": (
+        bytes_of(b'{"metadata": {}, "weight_map": {"a": "b"}}'),
+        "checkpoint that is in several files",
+    ),
+    "SavedModel": (folder_of("saved_model.pb"), "a folder, not a file: a model of TensorFlow"),
+    "a package": (folder_of("Manifest.json"), r"a Core ML package\. Use coreml_runtime"),
+    "unpacked": (folder_of("data.pkl"), "a checkpoint that was unpacked"),
+    "distributed": (folder_of(".metadata"), "a distributed checkpoint.*dcp_to_torch_save"),
     "a folder": (lambda path: path.mkdir(), "a folder, not a file"),
     "a pipe": (os.mkfifo, "a pipe or a device"),
 }

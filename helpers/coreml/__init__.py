@@ -15,6 +15,8 @@ from .metadata import set_metadata
 from .model_card import ModelCard, model_card
 from .torch_conversion import ConversionError, from_torch
 
+card = model_card  # its earlier name
+
 __all__ = [
     "COMPRESSIONS",
     "LABEL",
@@ -22,6 +24,7 @@ __all__ = [
     "PROBABILITIES",
     "ConversionError",
     "ModelCard",
+    "card",
     "compress",
     "describe",
     "from_torch",

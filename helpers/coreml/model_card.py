@@ -22,6 +22,9 @@ from .probabilities import check_answers
 ROWS, LONGEST = 40, 300
 """How many rows a section has, and how many characters a text: a file may hold a million of them."""
 
+JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
+"""Signs that cannot be seen and belong to a text: several pictures become one, as in 👩‍🚀."""
+
 BAR = 24
 """The length of a bar for a probability of 1, in characters."""
 
@@ -182,7 +185,9 @@ def _bounded(rows: list) -> list:
 def _clean(text, longest: int) -> str:
     """A text from a stranger's file: no control characters, no line breaks, and not for ever."""
     text = str(text)[: longest + 1]
-    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    text = "".join(
+        sign if sign.isprintable() or sign in JOINERS else "\N{REPLACEMENT CHARACTER}" for sign in text
+    )
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 

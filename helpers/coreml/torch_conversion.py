@@ -166,7 +166,7 @@ def _check(exporter, image_scale) -> None:
     ):
         raise ValueError(
             f"image_scale={image_scale!r}: it multiplies each pixel. Write one number like 1/255, or None for an array; "
-            "normalise each channel inside the model."
+            "put the mean and std of each into the network, with helpers.normalisation.normalise_inside."
         )
     if exporter not in EXPORTERS:
         raise ValueError(f"exporter={exporter!r} is not known. Use one of {', '.join(EXPORTERS)}.")

@@ -16,10 +16,14 @@ IMAGE = "image"
 NEWEST_SPECIFICATION = 8
 """The newest model specification that iOS 17 reads (``helpers.coreml.description.AVAILABLE``)."""
 
+LONGEST_LABEL = 200
+"""Characters. A list of synonyms, as ImageNet has it, is long."""
+
 UNSEEN = (*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 """Control characters, ends of lines, and marks that turn the writing round."""
 
-NOT_IN_A_LABEL = set('/\\:"%') | set(map(chr, UNSEEN))
+NOT_IN_A_LABEL = {"%", *map(chr, UNSEEN)}
+"""A strings catalog takes what follows a ``%`` for a place where a number goes."""
 
 
 def read_model(path: str | os.PathLike) -> tuple[CoreMLModel, dict[str, bytes]]:
@@ -82,11 +86,6 @@ def _check(model: CoreMLModel, name: str) -> None:
             f"{name} takes {', '.join(model.inputs)}, and the app has one picture to give. "
             "Convert it with image_input_names=['image']."
         )
-    if pictures[0].colour == "greyscale":
-        raise ValueError(
-            f"{name} takes a greyscale picture, and the app's are in colour. Train it on colour, or put a layer before it that "
-            "makes grey of three channels, e.g. pixels.mean(1, keepdim=True), and convert it with shape 1×3×height×width."
-        )
     if pictures[0].name != IMAGE:
         raise ValueError(
             f"{name} calls its picture {pictures[0].name!r}, and the Swift code asks for {IMAGE!r}. "
@@ -117,16 +116,20 @@ def _check_labels(labels, name: str) -> None:
         if not isinstance(label, str):
             raise ValueError(f"{name} has the label {label!r}, which is no text. Convert it with names.")
         unfit = sorted(NOT_IN_A_LABEL & set(label))
-        if not label or label != label.strip() or label.startswith(".") or len(label) > 100 or unfit:
-            why = f"it has {unfit[0]!r} in it" if unfit else "it is empty, too long, or begins or ends oddly"
+        if not label or label != label.strip() or len(label) > LONGEST_LABEL or unfit:
+            why = (
+                f"it has {unfit[0]!r} in it"
+                if unfit
+                else "it is empty, too long, or begins or ends with a space"
+            )
             raise ValueError(
                 f"{name} has the label {label!r}, which cannot be used as a name: {why}. Convert it with "
                 "plain words as class_labels."
             )
         # For Swift two texts are equal that only write an accent in two ways.
-        other = seen.setdefault(unicodedata.normalize("NFC", label.casefold()), label)
+        other = seen.setdefault(unicodedata.normalize("NFC", label), label)
         if other is not label:
             raise ValueError(
-                f"{name} has the labels {other!r} and {label!r}, which differ only in capitals, or in how an accent "
-                "is written. Give each class a name of its own."
+                f"{name} has the labels {other!r} and {label!r}, which are the same, or differ only in how an accent is "
+                "written. Give each class a name of its own."
             )

@@ -7,29 +7,17 @@ from pathlib import Path
 
 from helpers.netron_view import limits, pickles
 from helpers.netron_view.layers import Graph, Layer, Model
-from helpers.netron_view.limits import KEEP_VALUES, MOST_DIMENSIONS, MOST_LAYERS, plain, readable, shape
-from helpers.plumbing.files import Refusal
+from helpers.netron_view.limits import KEEP_VALUES, MOST_DIMENSIONS, MOST_LAYERS, plain, shape
+from helpers.plumbing.files import Bounded, Refusal
 
 KEEP_BYTES = 8 * KEEP_VALUES
 """Bytes of a record that stays in: eight int64."""
-
-LARGEST_DIRECTORY = 2 * 2**20
-"""Bytes of an archive's table of contents: 30,000 tensors."""
-
-
-class _Archive(io.FileIO):
-    """A file whose table of contents, which zipfile reads at once, is of no more than a checkpoint's length."""
-
-    def read(self, size=-1):
-        if size > LARGEST_DIRECTORY:
-            raise limits.TooLargeError(f"is an archive with a table of contents of {readable(size)}")
-        return super().read(size)
 
 
 def read_pytorch(path: Path) -> Model:
     """A ``.pt2``, or a ``.pth`` in the format of today."""
     try:
-        with _Archive(path) as file, zipfile.ZipFile(file) as archive:
+        with Bounded(path) as file, zipfile.ZipFile(file) as archive:
             return _read_archive(path, archive)
     except zipfile.BadZipFile as error:
         with path.open("rb") as stream:

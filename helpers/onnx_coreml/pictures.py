@@ -149,7 +149,10 @@ def _number(argument: str, key: str, value):
         return bool(value)
     advice = "Write a number."
     if key == "image_scale":
-        advice = "Core ML has one scale for all channels: normalise each channel inside the model."
+        advice = (
+            "Core ML has one scale for all channels: put the mean and std of each into the network, with "
+            "helpers.normalisation.normalise_inside."
+        )
     try:
         number = float(value)
     except (TypeError, ValueError):

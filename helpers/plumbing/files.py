@@ -14,6 +14,9 @@ LARGEST = 10**9
 LARGEST_DIRECTORY = 4 * 2**20
 """Bytes of a zip archive's list of contents: about 50,000 tensors."""
 
+TENSORFLOW = "PyTorch cannot read it: convert it with tf2onnx, and go on with the .onnx."
+"""What to do with a file of TensorFlow."""
+
 
 class Refusal(ValueError):
     """What a reader says of a file that it does not read. The message continues after the file's name."""
@@ -35,8 +38,8 @@ def check_file(path: str | Path, advice: str, largest: int = LARGEST) -> int:
     except (OSError, ValueError) as error:  # too long a name, links in a circle, a zero in the name
         raise FileNotFoundError(f"There is no file {shorten(path)}. {advice}") from error
     if not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
-        raise ValueError(f"{shorten(path)} is {kind}, not a file. Give the path of a file.")
+        kind = _folder(path) if stat.S_ISDIR(status.st_mode) else "a pipe or a device, not a file."
+        raise ValueError(f"{shorten(path)} is {kind} Give the path of a file.")
     if status.st_size > largest:
         raise ValueError(
             f"{shorten(path)} has {status.st_size / 1e6:,.0f} MB, and more than {largest / 1e6:,.0f} MB are not read here. "
@@ -45,8 +48,25 @@ def check_file(path: str | Path, advice: str, largest: int = LARGEST) -> int:
     return status.st_size
 
 
-def what_it_is(start: bytes, suffix: str = "") -> str | None:
-    """What a file is that begins like this, and what to do with it; None for a pickle, an archive and the unknown."""
+def _folder(path: Path) -> str:
+    for name, kind in _FOLDERS.items():
+        if (path / name).exists():
+            return f"a folder, not a file: {kind}"
+    return "a folder, not a file."
+
+
+_FOLDERS = {
+    "Manifest.json": "a Core ML package. Use coreml_runtime.load(path).",
+    "saved_model.pb": f"a model of TensorFlow. {TENSORFLOW}",
+    "data.pkl": "a checkpoint that was unpacked, as some browsers do. Download it again, and keep it packed.",
+    ".metadata": "a distributed checkpoint. torch.distributed.checkpoint.format_utils.dcp_to_torch_save makes one file of it.",
+    "config.json": "a model of Hugging Face. Its weights are in a file in it, such as pytorch_model.bin.",
+}
+"""What lies in a folder, and what that folder is."""
+
+
+def what_it_is(start: bytes, suffix: str = "", end: bytes = b"") -> str | None:
+    """What a file is that begins (and ends) like this, and what to do with it; None for a pickle, an archive, the unknown."""
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not the file itself. Fetch it with `git lfs pull`, or download it from the project's page."
@@ -65,13 +85,21 @@ def what_it_is(start: bytes, suffix: str = "") -> str | None:
         if suffix == ".mlmodel":
             return "a Core ML model. Use coreml_runtime.load(path)."
         return "an ONNX file, it seems. Use onnx.load(path) or run_onnx(path, …)."
+    if end.endswith(_TABLE) or suffix.startswith(".data-0") or text.startswith(b"model_checkpoint_path:"):
+        return f"a part of a checkpoint of TensorFlow. {TENSORFLOW}"
+    if text.startswith(b"{") and b'"weight_map"' in text:
+        return "the list of a checkpoint that is in several files. Load the files that it names, one by one."
     if text.startswith(b"{"):
         return "a text in JSON, perhaps the card of a checkpoint. Give the path of the .pth."
     return None
 
 
+_TABLE = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
+"""How a table of LevelDB ends, in which TensorFlow keeps names and places of the weights."""
+
 _MAGIC = [
     (b"\x89HDF\r\n", 0, "an HDF5 file, as Keras writes it. PyTorch cannot read it: convert it with Keras's own tools."),
+    (b"ET12", 4, "a program of ExecuTorch (.pte), made for a phone. Give the checkpoint that it was made from."),
     (b"\x93NUMPY", 0, "a NumPy array. Use numpy.load(path, allow_pickle=False)."),
     (b"GGUF", 0, "a GGUF file, for llama.cpp. PyTorch cannot read it."),
     (b"ORTM", 4, "a model in ONNX Runtime's own format (.ort). Give the .onnx file that it was made from."),
@@ -104,9 +132,16 @@ def what_is_in(names: list[str]) -> str | None:
 
 
 class Bounded(io.FileIO):
-    """A file of which nothing large is read in one go: a zip archive's list of contents is."""
+    """A file of which nothing large is read in one go, as zipfile reads an archive's list of contents.
+
+    Raises:
+        Refusal: from ``read``, if more than ``LARGEST_DIRECTORY`` bytes are asked for.
+    """
 
     def read(self, size: int | None = -1) -> bytes:
-        if size is None or size < 0 or size > LARGEST_DIRECTORY:
-            size = LARGEST_DIRECTORY
-        return super().read(size)
+        if size is not None and size > LARGEST_DIRECTORY:
+            raise Refusal(
+                f"is an archive with a list of contents of {size / 1e6:,.0f} MB, which no model needs. It is damaged, or "
+                "made to do harm."
+            )
+        return super().read(LARGEST_DIRECTORY if size is None or size < 0 else size)

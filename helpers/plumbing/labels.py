@@ -1,13 +1,35 @@
-"""Class labels, however they are given: put in order, or refused."""
+"""Class labels, however they are given: put in order, or refused; and found by the name of a folder."""
 
 import collections
 import collections.abc
 import numbers
+import re
 import unicodedata
 from pathlib import Path
 from typing import Any
 
-from helpers.plumbing import paths
+from helpers.plumbing import files, paths
+
+SAME = {
+    "airplane": "plane aeroplane",
+    "automobile": "car auto motorcar",
+    "truck": "lorry",
+}
+"""Classes of CIFAR-10 and other words that mean the same."""
+
+NEAR = {
+    "airplane": "aircraft airliner jet",
+    "cat": "kitten kitty",
+    "deer": "fawn stag",
+    "dog": "doggy puppy",
+    "frog": "toad",
+    "horse": "pony foal",
+    "ship": "boat vessel",
+}
+"""Words that mean nearly the same. Words that only look alike mean something else: a car is no cat, a bear no deer."""
+
+LARGEST_FILE = 2**20
+"""Bytes of a text file of labels. ImageNet's 1,000 have 22,000."""
 
 
 def in_order(given: Any, *, count: int | None = None, argument: str = "class_labels") -> list[str]:
@@ -26,27 +48,75 @@ def in_order(given: Any, *, count: int | None = None, argument: str = "class_lab
             twice or cannot be shown, or there are not as many as outputs.
         FileNotFoundError: there is no such file.
     """
-    labels = [_text(label, argument) for label in _listed(given, argument)]
+    named = (
+        _lines(Path(given))
+        if isinstance(given, str | Path)
+        else [(argument, label) for label in _listed(given, argument)]
+    )
+    labels = [_text(label, where) for where, label in named]
     if not labels:
         raise ValueError(f"{argument} is empty. Give one label per output.")
+    # Swift takes two texts for one when they look the same, however their accents are stored.
+    seen: dict[str, str] = {}
+    for where, label in zip((where for where, _ in named), labels, strict=True):
+        text = unicodedata.normalize("NFC", label)
+        if text in seen:
+            places = "" if where == argument else f", in {seen[text]} and in {where}"
+            raise ValueError(
+                f"The class label {label!r} stands twice{places}. Core ML keeps one probability per label."
+            )
+        seen[text] = where
     if count is not None and len(labels) != count:
         raise ValueError(
             f"There are {len(labels)} class labels for an output of {count}. Give one label per output."
         )
-    # Swift takes two texts for one when they look the same, however their accents are stored.
-    counted = collections.Counter(unicodedata.normalize("NFC", label) for label in labels)
-    twice = [label for label, number in counted.items() if number > 1]
-    if twice:
-        raise ValueError(
-            f"The class label {twice[0]!r} stands twice. Core ML keeps one probability per label."
-        )
     return labels
+
+
+def find(name: str, labels: collections.abc.Sequence[str]) -> int | None:
+    """The place of the label that a name, of a folder for example, stands for; None if there is none, or several.
+
+    Capitals, spaces, ``_`` and ``-`` do not matter, as long as only one label is meant then. For a class of
+    CIFAR-10 a word that means the same is enough: "car" is its automobile.
+    """
+    if name in labels:
+        return list(labels).index(name)
+    for meant in (
+        lambda label: _plain(label) == _plain(name),
+        lambda label: _plain(name) in SAME.get(_plain(label), "").split(),
+    ):
+        places = [place for place, label in enumerate(labels) if meant(label)]
+        if places:
+            return places[0] if len(places) == 1 else None
+    return None
+
+
+def meant(name: str, labels: collections.abc.Sequence[str]) -> str | None:
+    """The label to ask "did you mean" about: by its meaning or its stem, never by letters that look alike."""
+    groups = [{word, *SAME.get(word, "").split(), *NEAR.get(word, "").split()} for word in SAME | NEAR]
+    words = _stems(name)
+    words = words.union(*(group for group in groups if group & words))
+    near = [label for label in labels if words & _stems(label)]
+    return near[0] if len(near) == 1 else None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[ _-]", "", unicodedata.normalize("NFKC", name).casefold())
+
+
+def _stems(name: str) -> set[str]:
+    """A word, and what it is the plural of, if it is one."""
+    word = _plain(name)
+    one = (
+        re.sub(r"ies$", "y", word)
+        if word.endswith("ies")
+        else re.sub(r"(?<=[sxz])es$|(?<=[cs]h)es$|(?<!s)s$", "", word)
+    )
+    return {word, one} if len(one) > 2 else {word}
 
 
 def _listed(given, argument):
     """What is given, as something with an order."""
-    if isinstance(given, str | Path):
-        return _lines(Path(given))
     if isinstance(given, collections.abc.Mapping) and given:
         return _by_number(dict(given), argument)
     if isinstance(given, set | frozenset):
@@ -61,18 +131,24 @@ def _listed(given, argument):
     return list(found)
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> list[tuple[str, str]]:
+    """The labels of a text file, each with the line that it is in. Empty lines are passed over."""
+    name = paths.shorten(path)
     if not path.exists():
-        raise FileNotFoundError(f"There is no label file {paths.shorten(path)}. Write one label per line.")
+        raise FileNotFoundError(f"There is no label file {name}. Write one label per line.")
     try:
-        if not path.is_file():
-            raise IsADirectoryError
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (UnicodeDecodeError, OSError) as error:
+        files.check_file(path, "Write one label per line.", LARGEST_FILE)
+        text = path.read_text(encoding="utf-8-sig")
+    except (ValueError, OSError) as error:  # what is no UTF-8 is a ValueError
         raise ValueError(
-            f"{paths.shorten(path)} is no text file in UTF-8. Write one label per line."
+            f"{name} is no text file in UTF-8 of at most 1 MB. Write one label per line."
         ) from error
-    return [line.strip() for line in lines if line.strip()]
+    if text.lstrip()[:1] in ("[", "{"):
+        raise ValueError(f"{name} is JSON. Give what is in it: json.loads(Path({path.name!r}).read_text()).")
+    lines = enumerate(
+        text.split("\n"), 1
+    )  # read_text has turned the ends of lines of other systems into this one
+    return [(f"line {number} of {name}", line.strip()) for number, line in lines if line.strip()]
 
 
 def _by_number(given: dict, argument: str) -> list:

@@ -14,9 +14,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from helpers.plumbing import files
-from helpers.plumbing.paths import shorten
+from helpers.plumbing.paths import printable, shorten
 from helpers.torch_files.building import MOST_STEPS, Content, Unknown
 from helpers.torch_files.formats import Archive, Stream
+
+LONGEST_LIST = 450
+"""Characters of the classes and functions that an error lists: about ten."""
 
 __all__ = ["MOST_STEPS", "Content", "Unknown", "damaged", "read", "refused"]
 
@@ -38,7 +41,9 @@ def read(path: str | os.PathLike, classes: Iterable = ()) -> Content:
     size = files.check_file(path, "Run the notebook that writes it, or check the name.")
     try:
         with files.Bounded(path) as file:
-            kind = files.what_it_is(file.read(512), path.suffix.lower())
+            start = file.read(512)
+            file.seek(-min(8, size), os.SEEK_END)
+            kind = files.what_it_is(start, path.suffix.lower(), file.read(8))
             if kind:
                 raise files.Refusal(f"is {kind}")
             archive = zipfile.is_zipfile(file)
@@ -69,8 +74,8 @@ def refused(path: str | Path, content: Content, advice: str) -> ValueError:
             f"{shorten(path)} was refused: it calls {' and '.join(content.called[:5])} with arguments of its own, "
             f"which is done for no class, allowed or not. {trust}"
         )
-    more = f" and {len(content.unknown) - 5} more" if len(content.unknown) > 5 else ""
+    asked = printable(" and ".join(content.unknown), LONGEST_LIST)
     return ValueError(
-        f"{shorten(path)} was refused: it asks for {' and '.join(content.unknown[:5])}{more}, which is not on the "
-        f"allow-list, and loading it could run that code. {advice} {trust}".replace("  ", " ")
+        f"{shorten(path)} was refused: it asks for {asked}, which is not on "
+        f"the allow-list, and loading it could run that code. {advice} {trust}".replace("  ", " ")
     )

@@ -39,6 +39,7 @@ _TENSORS = {
     "_rebuild_nested_tensor": "a nested tensor (save tensor.to_padded_tensor(0.0))",
     "_rebuild_wrapper_subclass": "a tensor of a class of its own",
     "_rebuild_from_type_v2": "a tensor of a class of its own",
+    "_reconstruct": "a NumPy array (save torch.from_numpy(array))",
 }
 
 

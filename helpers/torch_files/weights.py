@@ -4,6 +4,10 @@ Training scripts often save more than the weights, or save them under names that
 """
 
 import contextlib
+import re
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +21,15 @@ from helpers.torch_files import Content, Unknown, read, refused
 WRAPPERS = ("module", "_orig_mod")
 """What DataParallel and torch.compile put into the names of a network that they wrap."""
 
+COUNTER = "num_batches_tracked"
+"""What batch norm counts since PyTorch 0.4.1. A file without it is loaded, as PyTorch does: the count is then 0."""
 
-def load(model: nn.Module, path: str | Path) -> nn.Module:
-    """Give a network the tensors of a file, in place, and return it.
+LONGEST_NAME = 300
+"""Characters of a tensor's name. A longer one belongs to no network."""
+
+
+def load(model: nn.Module, path: str | Path, under: str = "") -> nn.Module:
+    """Give a network the tensors of a file, in place, and return it; ``under`` is as in ``fitting``.
 
     Raises:
         FileNotFoundError, PermissionError, ValueError: as ``fitting`` and ``put``, or the network's tensors
@@ -33,17 +43,20 @@ def load(model: nn.Module, path: str | Path) -> nn.Module:
             f"This {network} has no values yet to load into: {unready[0]} is on the meta device or lazy. "
             "Build it on the CPU, and run it once if its layers are lazy."
         )
-    put(model, fitting(own, path, f"this {network}"))
+    put(model, fitting(own, path, f"this {network}", under))
     return model
 
 
-def fitting(wanted: dict[str, torch.Tensor], path: str | Path, network: str) -> dict[str, torch.Tensor]:
+def fitting(
+    wanted: dict[str, torch.Tensor], path: str | Path, network: str, under: str = ""
+) -> dict[str, torch.Tensor]:
     """The tensors of a file by the names that the network has, and in its dtypes.
 
     Args:
         wanted: the network's ``state_dict``; the names, shapes and dtypes are used, so it may be on the meta device.
         path: a file of ``torch.save``.
         network: what an error calls the network, e.g. ``"this AlexNet"``.
+        under: the place in the file, if several fit: as the error calls it, e.g. ``"ema"``.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -51,15 +64,16 @@ def fitting(wanted: dict[str, torch.Tensor], path: str | Path, network: str) -> 
         ValueError: it is damaged, holds something else, or the tensors of another network; or one of
             them is of another kind (sparse, quantised, complex, whole numbers), or holds NaN or infinity.
     """
-    where, state = _find(wanted, read(path), path)
-    problems = _differences(wanted, state)
+    content = read(path)
+    place = _find(wanted, content, path, under)
+    problems = _differences(wanted, place)
     if problems:
+        where = f" (compared with what is under {place.where})" if place.where else ""
         raise ValueError(
-            f"{shorten(path)} does not fit {network}: {_first(problems)}"
-            f"{f' (compared with what is under {printable(where, 80)})' if where else ''}. "
-            "Build the network as it was when it was saved: same classes, same width, same layers."
+            f"{shorten(path)} does not fit {network}: {_first(problems)}{where}. {_part(wanted, content)}"
         )
-    found = {name: converted(state[name], tensor) for name, tensor in wanted.items()}
+    zero = torch.tensor(0)
+    found = {name: converted(place.state.get(name, zero), tensor) for name, tensor in wanted.items()}
     problems = [f"{name} {problem}" for name, problem in found.items() if isinstance(problem, str)]
     if problems:
         raise ValueError(
@@ -67,6 +81,24 @@ def fitting(wanted: dict[str, torch.Tensor], path: str | Path, network: str) -> 
             "Save ordinary float tensors, or take another checkpoint."
         )
     return found
+
+
+def _part(wanted: dict, content: Content) -> str:
+    """What to do about a file that does not fit: it may fit a part of the network, such as one that was wrapped since."""
+    tensors = (
+        sum(isinstance(one, torch.Tensor) for one in state.values())
+        for state in dicts(content.value).values()
+    )
+    largest = max(tensors, default=0)
+    for part in sorted({name.partition(".")[0] for name in wanted if "." in name}):
+        inside = {
+            name.removeprefix(f"{part}."): one for name, one in wanted.items() if name.startswith(f"{part}.")
+        }
+        places = (place for place in _places(content.value, inside) if len(place.state) >= largest > 0)
+        if any(not _differences(inside, place) for place in places):
+            whose = f"model[{part}]" if part.isdigit() else f"model.{part}"
+            return f"It fits a part of the network: load_weights({whose}, path)."
+    return "Build the network as it was when it was saved: same classes, same width, same layers."
 
 
 def put(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
@@ -97,35 +129,87 @@ def _first(problems: list[str]) -> str:
     return "; ".join(problems[:3]) + more
 
 
-def _find(wanted: dict, content: Content, path) -> tuple[str, dict]:
-    """Where in a file the weights lie (``""``, ``"['net']"``), and the dict with the names that the network has.
+@dataclass
+class _Place:
+    """Tensors of a file that could be a network's.
+
+    Attributes:
+        where: the dict that they are in, and how their names in it begin: ``""``, ``"['net']"``, ``"['net']['model.…']"``.
+        state: those that the network has, by its names.
+        other: the names of those that it has not.
+    """
+
+    where: str
+    state: dict[str, Any]
+    other: list[str]
+
+
+def _find(wanted: dict, content: Content, path, under: str) -> _Place:
+    """Where in a file the network's weights are; if none fit, the place that shows best what differs.
 
     Raises:
-        ValueError: there is none, or there are several.
+        ValueError: there are no weights, or several that fit.
     """
-    inside = {where: _renamed(state, wanted) for where, state in dicts(content.value).items()}
-    fit = [where for where, state in inside.items() if state.keys() == wanted.keys()]
-    if len(fit) > 1:
+    places = list(_places(content.value, wanted))
+    fit = [place for place in places if not _differences(wanted, place)]
+    chosen = [place for place in fit if not under or _words(place.where) == _words(under)]
+    if under and not chosen:
         raise ValueError(
-            f"{shorten(path)} holds several sets of weights that fit: {' and '.join(printable(where, 80) for where in fit[:3])}. "
-            f"Take one: model.load_state_dict(checkpoints.read_state(path){fit[0]})."
+            f"{shorten(path)} has no weights under {under!r} that fit; {_named(fit) or 'nothing else'} does."
         )
-    if fit:
-        return fit[0], inside[fit[0]]
-    # The one with most tensors shows best what differs.
-    tensors = {
-        where: sum(isinstance(one, torch.Tensor) for one in state.values()) for where, state in inside.items()
-    }
-    best = max(tensors, key=tensors.__getitem__, default="")
-    if tensors.get(best):
-        return best, inside[best]
-    raise _no_weights(content, path)
+    if len({tuple(map(id, place.state.values())) for place in chosen}) > 1:
+        raise ValueError(
+            f"{shorten(path)} holds several sets of weights that fit: {_named(chosen)}. "
+            f"Say which: load_weights(model, path, under={'.'.join(_words(chosen[-1].where))!r})."
+        )
+    if chosen:
+        return chosen[0]
+    best = max(places, key=lambda place: (len(place.state), len(place.other)), default=_Place("", {}, []))
+    if not (best.state or best.other):
+        raise _no_weights(content, path)
+    return best
+
+
+def _named(places: list[_Place]) -> str:
+    return " and ".join(place.where or "the file itself" for place in places[:3])
+
+
+def _words(where: str) -> list[str]:
+    return re.findall(r"\w+", where)
+
+
+def _places(value: Any, wanted: dict) -> Iterator[_Place]:
+    """Every dict in a file, and in it the beginnings of names after which names of the network follow."""
+    own = {_bare(name): name for name in wanted}
+    wrappers = WRAPPERS if len(own) == len(wanted) else ()  # else a part of the network is itself called so
+    own = own if wrappers else {name: name for name in wanted}
+    for where, state in dicts(value).items():
+        found: dict[str, dict[str, str]] = {"": {}}  # beginning → name in the file → name in the network
+        for name in state:
+            parts = name.split(".") if len(name) <= LONGEST_NAME else []
+            for cut in range(len(parts)):
+                rest = ".".join(part for part in parts[cut:] if part not in wrappers)
+                if rest in own and parts[cut] not in wrappers:
+                    found.setdefault("".join(f"{part}." for part in parts[:cut]), {})[name] = own[rest]
+        for head, names in sorted(found.items(), key=lambda item: -len(item[1]))[:20]:
+            here = where + (f"[{printable(head, 80) + '…'!r}]" if head else "")
+            tensors = (
+                name for name, one in state.items() if isinstance(one, torch.Tensor) and name.startswith(head)
+            )
+            other = [name for name in tensors if name not in names]
+            yield _Place(here, {own: state[name] for name, own in names.items()}, other)
+
+
+def _bare(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
 def _no_weights(content: Content, path) -> ValueError:
     """The error for a file in which no weights were found: it says what is there."""
     value = content.value
-    found = value.values() if isinstance(value, dict) else [value]
+    found = (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+    )
     whole = next((one for one in found if isinstance(one, Unknown) and one.is_model), None)
     if whole is not None:
         return ValueError(
@@ -134,56 +218,51 @@ def _no_weights(content: Content, path) -> ValueError:
         )
     if content.unknown:
         return refused(path, content, "")
+    tensors = sum(isinstance(one, torch.Tensor) for one in found)
+    what = f"a {type(value).__name__} without weights"
+    if is_optimiser(value):
+        what = "the state of an optimiser, not of a network"
+    elif tensors:
+        what = f"{tensors} tensor{'s' * (tensors > 1)} without a name, which could be any layer's"
     return ValueError(
-        f"{shorten(path)} holds a {type(value).__name__} without weights, not a state_dict. "
-        "Save one: torch.save(model.state_dict(), path)."
+        f"{shorten(path)} holds {what}. Save the network's state_dict: torch.save(model.state_dict(), path)."
     )
 
 
+def is_optimiser(value: Any) -> bool:
+    """Whether this is the ``state_dict`` of a ``torch.optim.Optimizer``."""
+    return isinstance(value, dict) and {"state", "param_groups"} <= value.keys()
+
+
 def dicts(value: Any) -> dict[str, dict]:
-    """The dicts in a file that could be a state_dict, each once, by where they lie: ``""``, ``"['net']"``."""
+    """The dicts in a file that could be a state_dict, each once, by where they lie: ``""``, ``"['net']"``, ``"[0]"``."""
     found: dict[str, dict] = {}
     seen: set[int] = set()
-    waiting = [("", value)]
+    waiting = deque([("", value)])
     while waiting and len(seen) < 1000:
-        where, value = waiting.pop(0)
-        if not isinstance(value, dict) or id(value) in seen:
+        where, value = waiting.popleft()
+        if not isinstance(value, dict | list | tuple) or id(value) in seen or is_optimiser(value):
             continue
         seen.add(id(value))
-        if all(isinstance(name, str) for name in value):
+        items = list(value.items() if isinstance(value, dict) else enumerate(value))
+        if isinstance(value, dict) and all(isinstance(name, str) for name in value):
             found[where] = value
         waiting += [
-            (f"{where}[{printable(name, 80)!r}]", inside)
-            for name, inside in value.items()
-            if isinstance(inside, dict)
+            (f"{where}[{name if isinstance(name, int) else printable(name, 80)!r}]", inside)
+            for name, inside in items
+            if isinstance(inside, dict | list | tuple)
         ]
     return found
 
 
-def _renamed(state: dict, wanted: dict) -> dict:
-    """``state`` with the network's names, where the two differ only by what a wrapper added."""
-    own = {_bare(name): name for name in wanted}
-    bare = {_bare(name): tensor for name, tensor in state.items()}
-    rest = {name.partition(".")[2]: tensor for name, tensor in bare.items()}
-    one_head = len({name.partition(".")[0] for name in bare}) == 1  # such as Lightning's "model."
-    for names in (bare, rest) if one_head else (bare,):
-        if names.keys() == own.keys() and len(names) == len(state):
-            return {own[name]: tensor for name, tensor in names.items()}
-    return state
-
-
-def _bare(name: str) -> str:
-    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
-
-
-def _differences(wanted: dict, state: dict) -> list[str]:
-    """How the names and shapes of a file differ from the network's."""
-    problems = [f"it lacks {name}" for name in wanted if name not in state]
-    problems += [
-        f"it has {printable(name, 80)}, which the network has not" for name in state if name not in wanted
+def _differences(wanted: dict, place: _Place) -> list[str]:
+    """How the names and shapes of a place differ from the network's."""
+    problems = [
+        f"it lacks {name}" for name in wanted if name not in place.state and not name.endswith(COUNTER)
     ]
+    problems += [f"it has {printable(name, 80)}, which the network has not" for name in place.other]
     for name, tensor in wanted.items():
-        found = getattr(state.get(name), "shape", tensor.shape)
+        found = getattr(place.state.get(name), "shape", tensor.shape)
         if found != tensor.shape:
             problems.append(f"{name} is {tuple(found)} in the file and {tuple(tensor.shape)} in the network")
     return problems

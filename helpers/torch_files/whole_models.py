@@ -33,7 +33,10 @@ def load(path: str | Path, known: list[type], allowed: Iterable | type | Callabl
         model = models[0] if len(models) == 1 else model
     if content.unknown and not _weights_alone(model):
         raise refused(
-            path, content, "If it is a model class of yours, name it in load_model(path, allowed=[…])."
+            path,
+            content,
+            "If it is a model class of yours, or of a package that you trust, name it in load_model(path, allowed=[…]); "
+            "or save the state_dict where the model was made, and use load_weights(model, path).",
         )
     if not isinstance(model, nn.Module):
         raise ValueError(

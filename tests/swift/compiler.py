@@ -107,20 +107,27 @@ class Project:
     Args:
         compiler: as ``find`` gives it.
         changes: file of the template → (old, new), for a change that is to be noticed.
+        written: a project that ``write_app`` wrote; without it the template is taken.
     """
 
-    def __init__(self, compiler: Compiler, changes: dict[str, tuple[str, str]] | None = None):
+    def __init__(
+        self,
+        compiler: Compiler,
+        changes: dict[str, tuple[str, str]] | None = None,
+        written: Path | None = None,
+    ):
         self.compiler, self.modules = compiler, stubs(compiler)
         self.folder = Path(tempfile.mkdtemp(prefix="app-", dir=compiler.base))
+        self.app = written.name if written else APP
         changes = dict(changes or {})
-        for source in [*TEMPLATE.rglob("*.swift"), HERE / "Logic.swift"]:
-            text = source.read_text(encoding="utf-8").replace("__APP__", APP)
+        for source in [*(written or TEMPLATE).rglob("*.swift"), HERE / "Logic.swift"]:
+            text = source.read_text(encoding="utf-8").replace("__APP__", self.app)
             if source.name in changes:
                 old, new = changes.pop(source.name)
                 if text.count(old) != 1:
                     raise ValueError(f"{source.name} has {old!r} {text.count(old)} times, not once.")
                 text = text.replace(old, new)
-            place = self.folder / source.parent.name.replace("__APP__", APP)
+            place = self.folder / source.parent.name.replace("__APP__", self.app)
             place.mkdir(exist_ok=True)
             (place / source.name).write_text(_plain(text), encoding="utf-8")
         if changes:
@@ -151,10 +158,10 @@ class Project:
         for path in self.folder.rglob("*.swift") if simulator else ():
             text = path.read_text(encoding="utf-8")
             path.write_text(text.replace("#if targetEnvironment(simulator)", "#if true"), encoding="utf-8")
-        module = ["-module-name", APP, "-emit-module", "-emit-module-path", f"{APP}.swiftmodule"]
-        self.swiftc(*flags, *module, "-emit-object", "-o", "app.o", *self.sources(APP))
+        module = ["-module-name", self.app, "-emit-module", "-emit-module-path", f"{self.app}.swiftmodule"]
+        self.swiftc(*flags, *module, "-emit-object", "-o", "app.o", *self.sources(self.app))
         if tests:
-            name = f"{APP}Tests"
+            name = f"{self.app}Tests"
             self.swiftc(
                 *flags, "-I", ".", "-module-name", name, "-emit-object", "-o", "tests.o", *self.sources(name)
             )
@@ -162,8 +169,10 @@ class Project:
     def logic(self) -> str:
         """Build the files that decide, and their checks, into one program; run it and give what it printed."""
         objects = [f"{self.modules}/{name}.o" for row in STUBS for name in row if name != "XCTest"]
-        sources = [f"{APP}/{name}.swift" for name in LOGIC] + ["swift/Logic.swift"]
-        self.swiftc("-swift-version", "6", "-Onone", "-module-name", APP, "-o", "run", *sources, *objects)
+        sources = [f"{self.app}/{name}.swift" for name in LOGIC] + ["swift/Logic.swift"]
+        self.swiftc(
+            "-swift-version", "6", "-Onone", "-module-name", self.app, "-o", "run", *sources, *objects
+        )
         done = self.compiler.run(self.folder, "./run")
         if done.returncode:
             raise Failed(done.stdout.strip() or f"the checks ended with {done.returncode}")
