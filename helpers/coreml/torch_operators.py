@@ -63,7 +63,27 @@ def _average_pool(context, node):
     context.add(pooled)
 
 
-LOWERINGS = {"int": _int}
+def _select(context, node):
+    """One place of a dimension, which goes: a neural network's slice can drop it from iOS 14 on only."""
+    x, axis, index = private_coremltools.torch_inputs(context, node)
+    if x.rank < 2 or axis.val is None or index.val is None:
+        return private_coremltools.torch_select(context, node)
+    from coremltools.converters.mil import Builder as mb
+
+    axis, index = int(axis.val) % x.rank, int(index.val)
+    begin, end = [0] * x.rank, list(x.shape)
+    begin[axis] = index % x.shape[axis]
+    end[axis] = begin[axis] + 1
+    part = mb.slice_by_index(x=x, begin=begin, end=end)
+    context.add(mb.squeeze(x=part, axes=[axis], name=node.name))
+
+
+def _alias(context, node):
+    """The same values under another name, which torch.export leaves after some operators."""
+    context.add(private_coremltools.torch_inputs(context, node)[0], node.name)
+
+
+LOWERINGS = {"alias": _alias, "int": _int, "select": _select}
 LOWERINGS |= {f"max_pool{n}d{more}": _max_pool for n in (1, 2, 3) for more in ("", "_with_indices")}
 LOWERINGS |= {f"avg_pool{n}d": _average_pool for n in (1, 2, 3)}
 """By PyTorch's operator; every other one is Core ML Tools' own."""

@@ -17,22 +17,25 @@ from helpers.coreml import pooling
 from helpers.plumbing.private_coremltools import numpy_type
 from helpers.plumbing.quiet import quiet
 
-from .access import attribute, builder, constant, given, picked, whole
+from .access import attribute, builder, constant, given, number, picked, whole
+from .activations import ACTIVATIONS
 from .private_onnx2coreml import own_lowering
 from .resize import resize
 
 
-def converter(proto: onnx.ModelProto, own: dict) -> Any:
+def converter(proto: onnx.ModelProto, own: dict, opset: int) -> Any:
     """onnx2coreml's converter with the lowerings of this room, and the caller's own before them.
 
     Args:
         proto: the ONNX model.
         own: functions (context, node) by operator, or by the name of a node.
+        opset: the version of ONNX's operators in the file. Today's Resize that ONNX's converter makes of one before
+            11 forgets how that computed.
     """
     with quiet():
         from onnx2coreml import Converter
 
-    made, old = Converter(), _before_resize_11(proto)
+    made, old = Converter(), opset < 11
     for kind in {*LOWERINGS, *map(_kind, proto.graph.node)}:
         default = LOWERINGS.get(kind) or own_lowering(kind)
 
@@ -53,11 +56,6 @@ _RESIZE_10 = [
     onnx.helper.make_attribute("nearest_mode", "floor"),
 ]
 """How Upsample and the first Resize computed, which had no words for it."""
-
-
-def _before_resize_11(proto) -> bool:
-    """Whether onnx's version converter makes today's Resize of an older one, and forgets that default."""
-    return any(entry.domain in ("", "ai.onnx") and entry.version < 11 for entry in proto.opset_import)
 
 
 def known(node: onnx.NodeProto, own: dict) -> bool:
@@ -171,28 +169,7 @@ def _transposed_pads(node, sizes, full, strides):
     return pads, extra
 
 
-# Activations and normalisation
-
-
-def _selu(context, node):
-    """gamma · elu(x)."""
-    mb, x = builder(), given(context, node, 0)
-    alpha = attribute(node, "alpha", 1.67326319217681884765625)
-    gamma = attribute(node, "gamma", 1.05070102214813232421875)
-    number = numpy_type(x).type
-    return mb.mul(x=mb.elu(x=x, alpha=number(alpha)), y=number(gamma), name=node.output[0])
-
-
-def _celu(context, node):
-    """alpha · elu(x / alpha)."""
-    mb, x = builder(), given(context, node, 0)
-    alpha = numpy_type(x).type(attribute(node, "alpha", 1.0))
-    inside = mb.real_div(x=x, y=alpha)
-    return mb.mul(x=mb.elu(x=inside, alpha=numpy_type(x).type(1)), y=alpha, name=node.output[0])
-
-
-def _softsign(context, node):
-    return builder().softsign(x=given(context, node, 0), name=node.output[0])
+# Normalisation, and what is left of a dropout
 
 
 def _dropout(context, node):
@@ -216,20 +193,6 @@ def _local_response_norm(context, node):
     return mb.local_response_norm(x=x, size=size, name=node.output[0], **settings)
 
 
-def _gelu(context, node):
-    modes = {"none": "EXACT", "tanh": "TANH_APPROXIMATION"}
-    mode = modes[attribute(node, "approximate", "none")]
-    return builder().gelu(x=given(context, node, 0), mode=mode, name=node.output[0])
-
-
-def _log_softmax(context, node):
-    """x minus the logarithm of the sum of eˣ: the logarithm of a softmax is -∞ where that is 0."""
-    mb, x = builder(), given(context, node, 0)
-    axis = attribute(node, "axis", -1)
-    total = mb.reduce_log_sum_exp(x=x, axes=[axis], keep_dims=True)
-    return mb.sub(x=x, y=total, name=node.output[0])
-
-
 def _layer_norm(context, node):
     """With the mean and 1/√variance as further outputs, where they are wanted."""
     mb, x = builder(), given(context, node, 0)
@@ -249,6 +212,28 @@ def _layer_norm(context, node):
         variance = mb.reduce_mean(x=mb.square(x=mb.sub(x=x, y=mean)), axes=axes, keep_dims=True)
         results.append(mb.rsqrt(x=variance, epsilon=epsilon, name=node.output[2]))
     return results
+
+
+def _norm(x, p, axes, **called):
+    """(sum of |x|ᵖ)^(1/p) along axes that stay."""
+    mb = builder()
+    known = {1: "reduce_l1_norm", 2: "reduce_l2_norm"}
+    if p in known:
+        return getattr(mb, known[p])(x=x, axes=axes, keep_dims=True, **called)
+    total = mb.reduce_sum(x=mb.pow(x=mb.abs(x=x), y=number(x, p)), axes=axes, keep_dims=True)
+    return mb.pow(x=total, y=number(x, 1 / p), **called)
+
+
+def _lp_normalization(context, node):
+    """x over its norm; 0 where that is 0."""
+    mb, x = builder(), given(context, node, 0)
+    norm = _norm(x, attribute(node, "p", 2), [attribute(node, "axis", -1)])
+    return mb.real_div(x=x, y=mb.maximum(x=norm, y=number(x, 1e-12)), name=node.output[0])
+
+
+def _global_lp_pool(context, node):
+    x = given(context, node, 0)
+    return _norm(x, attribute(node, "p", 2), list(range(2, x.rank)), name=node.output[0])
 
 
 # One value at a time
@@ -410,18 +395,17 @@ def _space_to_depth(context, node):
     return mb.reshape(x=x, shape=[n, c * block**2, h // block, w // block], name=node.output[0])
 
 
-LOWERINGS = {
+LOWERINGS = ACTIVATIONS | {
     "ArgMax": _arg("reduce_argmax"),
     "ArgMin": _arg("reduce_argmin"),
     "AveragePool": _average_pool,
-    "Celu": _celu,
     "ConvTranspose": _conv_transpose,
     "Div": _div,
     "Dropout": _dropout,
-    "Gelu": _gelu,
+    "GlobalLpPool": _global_lp_pool,
     "LRN": _local_response_norm,
     "LayerNormalization": _layer_norm,
-    "LogSoftmax": _log_softmax,
+    "LpNormalization": _lp_normalization,
     "MatMul": _matmul,
     "Mean": _mean,
     "Max": _of_any_number("maximum"),
@@ -432,8 +416,6 @@ LOWERINGS = {
     "Pow": _pow,
     "Reciprocal": _reciprocal,
     "Resize": resize,
-    "Selu": _selu,
-    "Softsign": _softsign,
     "SpaceToDepth": _space_to_depth,
     "Split": _split,
     "Sum": _of_any_number("add"),

@@ -15,7 +15,7 @@ from helpers.coreml.differences import LIMITS, Difference, largest_difference, s
 from helpers.coreml.probabilities import check_probabilities
 from helpers.plumbing.errors import first_line
 
-from . import arguments, graph
+from . import arguments, graph, standard
 
 
 class VerificationError(ValueError):
@@ -97,6 +97,9 @@ class Proof:
     """
 
     def __init__(self, job):
+        if standard.has_float16(job.proto):
+            _check_rounding(job)
+            job = dataclasses.replace(job, proto=standard.in_float32(job.proto))
         self.job = job
         self.examples = _examples(job, Reference(job.proto))
         self._expected = {
@@ -223,6 +226,28 @@ class Reference:
         return dict(zip(self.outputs, self._session.run(self.outputs, given), strict=True))
 
 
+def _check_rounding(job) -> None:
+    """A model in 16 bits is proved in 32: with each result rounded it has to say nearly the same.
+
+    Raises:
+        VerificationError: it does not.
+    """
+    wide = Reference(standard.in_float32(job.proto))
+    for values, expected in _examples(job, Reference(job.proto)):
+        for name, found in wide.run(_for_onnx(job, values)).items():
+            off = largest_difference(expected[name], found, LIMITS["float16"], name == job.probabilities)
+            if off.too_large:
+                raise VerificationError(
+                    f"The model's numbers have 16 bits, and it needs their rounding: its output {name!r} is "
+                    f"{off.expected:.6g}, and {off.found:.6g} with 32 bits, as they are converted. Export it in float32.",
+                    output=name,
+                    expected=off.expected,
+                    found=off.found,
+                    difference=off.size,
+                    limit=off.limit,
+                )
+
+
 # The inputs
 
 
@@ -252,7 +277,9 @@ def _value(job, value, picture: str, number: str, random):
     """One input: pixels for an image, else an array."""
     shape = graph.shape(value)
     if value.name in job.images:
-        return examples.picture(picture, shape[1:], random)[None]
+        return examples.picture(picture, job.images[value.name].shape[1:], random)[None]
+    if graph.numpy_type(value) == np.uint8:
+        return random.integers(0, 256, shape).astype(np.float32)
     if graph.numpy_type(value).kind == "i":
         # Negative ones are rarely valid where whole numbers say which row to take.
         indices = any(n.op_type.startswith(("Gather", "Scatter", "OneHot")) for n in job.proto.graph.node)
@@ -269,7 +296,8 @@ def _for_onnx(job, values: dict) -> dict:
     for name, image in job.images.items():
         pixels = values[name].astype(np.float32)
         pixels = pixels[:, ::-1] if image.colour == "BGR" else pixels
-        seen[name] = pixels * np.float32(image.scale) + np.array(image.bias, np.float32).reshape(1, -1, 1, 1)
+        pixels = pixels * np.float32(image.scale) + np.array(image.bias, np.float32).reshape(1, -1, 1, 1)
+        seen[name] = image.as_in_the_file(pixels)
     return seen
 
 
