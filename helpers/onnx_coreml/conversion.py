@@ -72,7 +72,7 @@ def convert(
     own = custom_conversion_functions, add_custom_layers
     target = minimum_ios_deployment_target, compute_precision
     job = arguments.read(model, mode, images, classes, own, onnx_coreml_input_shape_map, target, input_shape)
-    return proof.proved(job, lower) if verify else proof.unproved(job, lower)
+    return proof.proved(job, lower)[0] if verify else proof.unproved(job, lower)
 
 
 def lower(job: arguments.Job) -> Any:
