@@ -121,16 +121,17 @@ def test_weights_of_16_bits_are_converted_and_proved(target):
 
 
 def test_a_model_that_needs_the_rounding_of_16_bits_is_refused():
-    """70,000 is infinite in 16 bits, and a number in 32."""
-    proto = network(
-        kind=TensorProto.FLOAT16,
-        before=[
-            ("Add", ["x", "h"], ["a"], {}),
-            ("Add", ["a", "h"], ["b"], {}),
-            ("Sub", ["b", "h"], ["d"], {}),
-        ],
-        extra=[("h", np.float16(40000))],
-    )
+    """A million times a number is infinite in 16 bits; a millionth of it is the number again in 32."""
+    half, full = {"to": TensorProto.FLOAT16}, {"to": TensorProto.FLOAT}
+    before = [
+        ("Cast", ["x"], ["wide"], full),
+        ("Mul", ["wide", "million"], ["large"], {}),
+        ("Cast", ["large"], ["infinite"], half),
+        ("Cast", ["infinite"], ["still"], full),
+        ("Div", ["still", "million"], ["again"], {}),
+        ("Cast", ["again"], ["v"], half),
+    ]
+    proto = network(kind=TensorProto.FLOAT16, before=before, extra=[("million", np.float32(1e6))])
     with pytest.raises(VerificationError, match="needs their rounding"):
         convert(proto)
 
