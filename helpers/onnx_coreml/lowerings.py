@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from helpers.coreml import pooling
+from helpers.coreml import deconvolution, pooling
 from helpers.plumbing.private_coremltools import numpy_type
 from helpers.plumbing.quiet import quiet
 
@@ -124,49 +124,35 @@ def _average_pool(context, node):
 
 
 def _conv_transpose(context, node):
-    """A transposed convolution whose size is written as padding: a neural network's layer has no other way.
-
-    What ``output_padding`` adds at the end is taken off the padding there; what is left of it is zeros.
-    """
-    mb, x, weight, bias = builder(), *(given(context, node, index) for index in range(3))
-    count, group = x.rank - 2, attribute(node, "group", 1)
+    x, weight, bias = (given(context, node, index) for index in range(3))
+    count = x.rank - 2
     strides, dilations = (attribute(node, name) or [1] * count for name in ("strides", "dilations"))
     spans = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilations, strict=True)]
     full = [
         stride * (size - 1) + span for stride, size, span in zip(strides, x.shape[2:], spans, strict=True)
     ]
-    pads, extra = _transposed_pads(node, x.shape[2:], full, strides)
-    options = {"strides": strides, "dilations": dilations, "groups": group, **pooling.pad_arguments(pads)}
-    if not any(extra):
-        options |= {"bias": bias} if bias is not None else {}
-        return mb.conv_transpose(x=x, weight=weight, name=node.output[0], **options)
-    result = pooling.pad_spatial(
-        mb.conv_transpose(x=x, weight=weight, **options), [(0, amount) for amount in extra], 0
-    )
-    values = np.zeros(weight.shape[1] * group) if bias is None else bias.val
-    values = np.reshape(values, [1, -1] + [1] * count).astype(numpy_type(x))
-    return mb.add(x=result, y=values, name=node.output[0])
+    pads = _transposed_pads(node, x.shape[2:], full, strides)
+    parts = x, weight, bias, strides, dilations, attribute(node, "group", 1), pads
+    return deconvolution.conv_transpose(*parts, name=node.output[0])
 
 
 def _transposed_pads(node, sizes, full, strides):
-    """(before, after) of each dimension, and how many zeros come behind the result."""
+    """(before, after) of each dimension; below 0 after the result come zeros."""
     count = len(sizes)
     flat = list(attribute(node, "pads") or [0] * 2 * count)
     mode, wanted = attribute(node, "auto_pad", "NOTSET"), attribute(node, "output_shape")
     added = attribute(node, "output_padding") or [0] * count
     if mode.startswith("SAME") and wanted is None:
         wanted = [size * stride for size, stride in zip(sizes, strides, strict=True)]
-    pads, extra = [], []
+    pads = []
     for axis in range(count):
         before, after = flat[axis], flat[count + axis]
         if wanted is not None:
             total = full[axis] + added[axis] - wanted[axis]
             half = total // 2
             before, after = (half, total - half) if mode == "SAME_UPPER" else (total - half, half)
-        after -= added[axis]
-        pads.append((before, max(0, after)))
-        extra.append(max(0, -after))
-    return pads, extra
+        pads.append((before, after - added[axis]))
+    return pads
 
 
 # Normalisation, and what is left of a dropout

@@ -107,6 +107,13 @@ def torch_select(context: Any, node: Any) -> Any:
     return select(context, node)
 
 
+def torch_convolution(context: Any, node: Any) -> Any:
+    """The front end's own lowering of every convolution."""
+    from coremltools.converters.mil.frontend.torch.ops import _convolution
+
+    return _convolution(context, node)
+
+
 def torch_int(context: Any, node: Any) -> Any:
     """The front end's own lowering of ``int``."""
     from coremltools.converters.mil.frontend.torch.ops import _int
