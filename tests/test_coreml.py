@@ -211,6 +211,49 @@ def test_pooling_is_written_without_core_mls_own_ceil_mode(pool, target):
                 assert constant(model, operation.inputs["ceil_mode"].arguments[0].name) is False
 
 
+@pytest.mark.parametrize("target", ["13", "15"])
+@pytest.mark.parametrize("exporter", ["export", "trace"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        torch.nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1),
+        torch.nn.ConvTranspose2d(3, 6, 3, stride=3, output_padding=(2, 1), groups=3, bias=False),
+    ],
+    ids=["less than the padding", "more than the padding"],
+)
+def test_a_transposed_convolution_with_output_padding_converts(layer, exporter, target):
+    coreml.from_torch(
+        Pools(layer).eval(), shape=(1, 3, 5, 6), exporter=exporter, minimum_ios_deployment_target=target
+    )
+
+
+class Attends(torch.nn.Module):
+    """A transformer's layer with a class token, as a vision transformer has it, and shifted rows, as Swin has."""
+
+    def __init__(self):
+        super().__init__()
+        self.token = torch.nn.Parameter(torch.ones(1, 1, 8))
+        self.layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.last = torch.nn.Linear(8, 3)
+
+    def forward(self, image):
+        image = torch.roll(image, (1, -1), (2, 3))
+        tokens = image.flatten(2).permute(0, 2, 1).reshape(image.shape[0], -1, 8)
+        tokens = torch.cat([self.token.expand(len(tokens), -1, -1), tokens], dim=1)
+        return self.last(self.layer(tokens)[:, 0])
+
+
+@pytest.mark.parametrize("target", ["13", "15"])
+@pytest.mark.parametrize("exporter", ["export", "trace"])
+def test_a_transformer_converts(exporter, target):
+    torch.manual_seed(0)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    coreml.from_torch(
+        Attends().eval(), shape=(1, 1, 8, 8), exporter=exporter, minimum_ios_deployment_target=target
+    )
+    assert torch.backends.mha.get_fastpath_enabled() is fast
+
+
 def operations(model):
     spec = model.get_spec()
     for function in spec.mlProgram.functions.values():

@@ -152,7 +152,13 @@ def _converted(job):
 def _written_down(network, example, exporter):
     """The model as one of PyTorch's two exporters writes it down."""
     if exporter == "trace":
-        return torch.jit.trace(network, example)
+        # A transformer's layers would be noted as one operator of PyTorch's own.
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            return torch.jit.trace(network, example)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
     # Without this, torch.export leaves operations in the graph that Core ML Tools does not know.
     return torch.export.export(network, (example,)).run_decompositions({})
 

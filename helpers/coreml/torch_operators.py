@@ -4,7 +4,7 @@ import numpy as np
 
 from helpers.plumbing import private_coremltools
 
-from . import pooling
+from . import deconvolution, pooling
 
 
 def _int(context, node):
@@ -63,13 +63,52 @@ def _average_pool(context, node):
     context.add(pooled)
 
 
-def _no_dropout(context, node):
-    """In evaluation mode nothing is dropped; in another the model has been refused."""
-    context.add(private_coremltools.torch_inputs(context, node)[0], torch_name=node.name)
+def _select(context, node):
+    """One place of a dimension, which goes: a neural network's slice can drop it from iOS 14 on only."""
+    x, axis, index = private_coremltools.torch_inputs(context, node)
+    if x.rank < 2 or axis.val is None or index.val is None:
+        return private_coremltools.torch_select(context, node)
+    from coremltools.converters.mil import Builder as mb
+
+    axis, index = int(axis.val) % x.rank, int(index.val)
+    begin, end = [0] * x.rank, list(x.shape)
+    begin[axis] = index % x.shape[axis]
+    end[axis] = begin[axis] + 1
+    part = mb.slice_by_index(x=x, begin=begin, end=end)
+    context.add(mb.squeeze(x=part, axes=[axis], name=node.name))
 
 
-LOWERINGS = {"int": _int}
-LOWERINGS |= dict.fromkeys(("alpha_dropout", "feature_alpha_dropout", "feature_dropout"), _no_dropout)
+def _alias(context, node):
+    """The same values under another name: what torch.export leaves after some operators, and dropout in evaluation mode."""
+    context.add(private_coremltools.torch_inputs(context, node)[0], node.name)
+
+
+_TRANSPOSED = {"stride": 3, "padding": 4, "output_padding": 5, "groups": 6, "dilation": 7}
+_EITHER = {"stride": 3, "padding": 4, "dilation": 5, "transposed": 6, "output_padding": 7, "groups": 8}
+"""Which input of PyTorch's convolutions is which."""
+
+
+def _convolution(context, node):
+    """Of the transposed ones those with ``output_padding``: Core ML Tools wants it to be no larger than the padding."""
+    inputs = private_coremltools.torch_inputs(context, node)
+    places = _TRANSPOSED if node.kind.startswith("conv_transpose") else _EITHER
+    given = {name: getattr(inputs[at], "val", None) for name, at in places.items() if at < len(inputs)}
+    if not given.get("transposed", True) or not np.any(given.get("output_padding", 0)):
+        return private_coremltools.torch_convolution(context, node)
+    x, weight, bias = inputs[:3]
+
+    def sizes(name, default):
+        return [int(n) for n in np.broadcast_to(given.get(name, default), x.rank - 2)]
+
+    pads = [(a, a - more) for a, more in zip(sizes("padding", 0), sizes("output_padding", 0), strict=True)]
+    parts = x, weight, bias, sizes("stride", 1), sizes("dilation", 1), int(given.get("groups", 1)), pads
+    context.add(deconvolution.conv_transpose(*parts, name=node.name))
+
+
+LOWERINGS = {"alias": _alias, "int": _int, "select": _select}
+LOWERINGS |= dict.fromkeys(("alpha_dropout", "feature_alpha_dropout", "feature_dropout"), _alias)
+LOWERINGS |= dict.fromkeys(("_convolution", "convolution", "conv_transpose1d"), _convolution)
+LOWERINGS |= {f"conv_transpose{n}d.input": _convolution for n in (2, 3)}
 LOWERINGS |= {f"max_pool{n}d{more}": _max_pool for n in (1, 2, 3) for more in ("", "_with_indices")}
 LOWERINGS |= {f"avg_pool{n}d": _average_pool for n in (1, 2, 3)}
 """By PyTorch's operator; every other one is Core ML Tools' own."""

@@ -49,6 +49,11 @@ def constant(context, node, index):
     return np.asarray(value.val)
 
 
+def number(x, value):
+    """A number of the type of ``x``."""
+    return numpy_type(x).type(value)
+
+
 def whole(x) -> bool:
     return np.issubdtype(numpy_type(x), np.integer)
 

@@ -10,6 +10,7 @@ import inspect
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx
 
 from helpers import coreml
@@ -17,7 +18,7 @@ from helpers.coreml.options import OF_A_CLASSIFIER, PROGRAM_TARGETS, check_name,
 from helpers.plumbing.labels import in_order
 from helpers.plumbing.private_coremltools import identifier
 
-from . import graph, pictures
+from . import graph, pictures, sizes, standard
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Job:
         return self.target in PROGRAM_TARGETS
 
 
-def read(model, mode, images, classes, own, shape_map, target) -> Job:
+def read(model, mode, images, classes, own, shape_map, target, input_shape) -> Job:
     """The checked request. The errors are those of ``convert``, and so are its arguments, in groups:
 
     Args:
@@ -64,8 +65,9 @@ def read(model, mode, images, classes, own, shape_map, target) -> Job:
         own: ``custom_conversion_functions`` and ``add_custom_layers``.
         shape_map: ``onnx_coreml_input_shape_map``.
         target: ``minimum_ios_deployment_target`` and ``compute_precision``.
+        input_shape: as it is.
     """
-    proto = graph.read(model)
+    proto = sizes.fixed(graph.read(model), input_shape)
     if mode not in (None, "classifier", "regressor"):
         raise ValueError(
             f"mode={mode!r} is not known. Use 'classifier', 'regressor', or None for plain output arrays."
@@ -153,17 +155,15 @@ def _check_inputs(proto, images) -> None:
     for value in graph.inputs(proto):
         if any(dim.WhichOneof("value") == "dim_value" and not dim.dim_value for dim in _dims(value)):
             raise ValueError(f"The input {value.name!r} is empty, and Core ML has no empty arrays.")
-        if 0 in graph.shape(value) or not value.type.HasField("tensor_type"):
-            raise ValueError(
-                f"The input {value.name!r} has no fixed shape. An app classifies one picture at a time: "
-                "export the model with batch=1."
-            )
         if not graph.shape(value):
             raise ValueError(
                 f"The input {value.name!r} is a single number, and Core ML takes arrays of one dimension at least. Make it a "
                 "constant, or an array of one, and export the model again."
             )
         kind = graph.numpy_type(value)
+        if kind == np.uint8:
+            _check_bytes(proto, value.name)
+            continue
         if kind.kind not in "fi" or kind.itemsize < 2 or kind == "int16":
             raise ValueError(
                 f"The input {value.name!r} is of the type {kind}, and Core ML takes arrays of float or 32-bit "
@@ -176,6 +176,15 @@ def _check_inputs(proto, images) -> None:
             )
 
 
+def _check_bytes(proto, name: str) -> None:
+    """Bytes become floats in Core ML: right where the model casts them to floats before it computes."""
+    if operator := standard.computes_with(proto, name):
+        raise ValueError(
+            f"The input {name!r} is of the type uint8, and the model gives the bytes to {operator} as they are; Core ML "
+            "has no arrays of bytes. Begin the model with a cast to float, and export it again."
+        )
+
+
 def _check_shape_map(proto, renamed, shape_map, images) -> None:
     """The old map told where the sizes of an array belong in sequence, batch, channel, height, width."""
     known = {value.name: graph.shape(value) for value in graph.inputs(proto)}
@@ -185,8 +194,8 @@ def _check_shape_map(proto, renamed, shape_map, images) -> None:
             raise ValueError(
                 f"onnx_coreml_input_shape_map has {name!r}, and the model's inputs are {', '.join(known)}."
             )
-        if value in images and list(places) == [1, 2, 3, 4]:
-            continue  # batch, channel, height, width: what an image is anyway
+        if value in images and list(places) == [1, 2, 3, 4][-len(known[value]) :]:
+            continue  # (batch,) channel, height, width: what an image is anyway
         shape = "×".join(map(str, known[value]))
         raise ValueError(
             f"onnx_coreml_input_shape_map={{{name!r}: {places!r}}}: since iOS 13 Core ML keeps the shape of an "

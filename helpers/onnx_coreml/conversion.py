@@ -13,7 +13,7 @@ from helpers.coreml.options import for_core_ml_tools
 from helpers.plumbing.errors import first_line
 from helpers.plumbing.quiet import coremltools, quiet
 
-from . import arguments, lowerings, proof
+from . import arguments, lowerings, proof, standard
 
 
 def convert(
@@ -31,14 +31,16 @@ def convert(
     minimum_ios_deployment_target: str = "13",
     compute_precision: str = "float32",
     verify: bool = True,
+    input_shape: Sequence[int] | dict[str, Sequence[int]] | None = None,
 ) -> Any:
     """Convert an ONNX model to Core ML, and prove that it computes the same.
 
-    All arguments but the last two are those of ``onnx_coreml.convert`` (2018–2020), in their order and
+    All arguments but the last three are those of ``onnx_coreml.convert`` (2018–2020), in their order and
     with their old meaning. What today's Core ML cannot do is an error that says what to use instead.
 
     Args:
-        model: path of an ONNX file, or a ``ModelProto``, with inputs of fixed sizes.
+        model: path of an ONNX file, or a ``ModelProto``, of any version of ONNX's operators from 7 on. Weights in 16
+            bits become 32 (``compute_precision="float16"`` makes them 16 again); an input of bytes, floats.
         mode: ``"classifier"`` (one output holds the probabilities), ``"regressor"`` (a neural network that says
             that it is one), or None for a model that returns its output arrays.
         image_input_names, preprocessing_args: the inputs that become images, and what happens to their pixels:
@@ -53,6 +55,7 @@ def convert(
             (``.mlmodel``), ``"15"`` to ``"18"`` and ``"26"`` an ML program (``.mlpackage``).
         compute_precision: ``"float32"`` or ``"float16"``, for ML programs.
         verify: prove the numbers before returning (see ``proof``). False returns the model unproved.
+        input_shape: fixes the sizes that the file leaves open: ``(1, 3, 224, 224)``, or a dict of such by input.
 
     Returns:
         ``coremltools.models.MLModel``; for a classifier with the outputs ``classLabel`` (or
@@ -68,8 +71,8 @@ def convert(
     classes = class_labels, predicted_feature_name
     own = custom_conversion_functions, add_custom_layers
     target = minimum_ios_deployment_target, compute_precision
-    job = arguments.read(model, mode, images, classes, own, onnx_coreml_input_shape_map, target)
-    return proof.proved(job, lower) if verify else proof.unproved(job, lower)
+    job = arguments.read(model, mode, images, classes, own, onnx_coreml_input_shape_map, target, input_shape)
+    return proof.proved(job, lower)[0] if verify else proof.unproved(job, lower)
 
 
 def lower(job: arguments.Job) -> Any:
@@ -105,9 +108,11 @@ def _cheap_collections():
 
 def _program(job, target):
     """The model in Core ML's own operators."""
+    proto = standard.standard(job.proto, job.images)
     try:
         with quiet():
-            program = lowerings.converter(job.proto, job.lowerings).to_mil(job.proto, target=target)
+            converter = lowerings.converter(proto, job.lowerings, standard.opset(job.proto))
+            program = converter.to_mil(proto, target=target)
     except Exception as error:  # onnx2coreml wraps what Core ML Tools raises
         raise ValueError(
             f"onnx2coreml cannot convert this model for target {job.target}: {first_line(error)}. "

@@ -1,9 +1,11 @@
 """Reads and edits an ONNX graph: names, shapes, outputs."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner
 
 from helpers.plumbing import onnx_files
 
@@ -20,8 +22,7 @@ def read(model: str | Path | onnx.ModelProto) -> onnx.ModelProto:
         ValueError: it is no ONNX file, or is damaged.
     """
     if isinstance(model, onnx.ModelProto):
-        proto = onnx.ModelProto()
-        proto.CopyFrom(model)
+        proto = copy(model)
         onnx_files.check_weights(proto, None, "The model")
     elif isinstance(model, str | Path):
         proto = onnx_files.read(Path(model))
@@ -32,13 +33,21 @@ def read(model: str | Path | onnx.ModelProto) -> onnx.ModelProto:
         )
     if not proto.graph.output:
         raise ValueError("The model has no output: it is empty, or no ONNX model. Export it again.")
-    return with_shapes(proto)
+    # Functions of the file's own are written out: nothing else here knows them.
+    return with_shapes(onnx.inliner.inline_local_functions(proto) if proto.functions else proto)
+
+
+def copy(message: Any) -> Any:
+    """Another one of the same content."""
+    made = type(message)()
+    made.CopyFrom(message)
+    return made
 
 
 def with_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The model with the shapes that can be inferred; as it was where ONNX cannot infer any."""
     try:
-        return onnx.shape_inference.infer_shapes(proto)
+        return onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except Exception:  # a model of more than 2 GB, or an operator that ONNX does not know
         return proto
 
@@ -107,8 +116,7 @@ def scale_output(proto: onnx.ModelProto, name: str, scale: float, bias: list[flo
     """Let the output ``name`` be what it was, times ``scale``, plus one ``bias`` per channel."""
     inside, scaled = (free_name(proto, f"{name}_{word}") for word in ("unscaled", "scaled"))
     value = next(value for value in proto.graph.output if value.name == name)
-    kept = onnx.ValueInfoProto()
-    kept.CopyFrom(value)
+    kept = copy(value)
     rename(proto, name, inside)
     dtype = numpy_type(value)
     constants = {"scale": np.array(scale, dtype), "bias": np.array(bias, dtype).reshape(1, -1, 1, 1)}
@@ -125,8 +133,7 @@ def with_outputs(proto: onnx.ModelProto, tensors: list[str]) -> onnx.ModelProto:
     Raises:
         KeyError: the type of a tensor is not known.
     """
-    part = onnx.ModelProto()
-    part.CopyFrom(proto)
+    part = copy(proto)
     known = {value.name: value for value in (*proto.graph.value_info, *proto.graph.output)}
     outputs = [known[name] for name in tensors]
     needed, nodes = set(tensors), []

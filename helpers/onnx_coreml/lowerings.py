@@ -13,26 +13,29 @@ from typing import Any
 import numpy as np
 import onnx
 
-from helpers.coreml import pooling
+from helpers.coreml import deconvolution, pooling
 from helpers.plumbing.private_coremltools import numpy_type
 from helpers.plumbing.quiet import quiet
 
-from .access import attribute, builder, constant, given, picked, whole
+from .access import attribute, builder, constant, given, number, picked, whole
+from .activations import ACTIVATIONS
 from .private_onnx2coreml import own_lowering
 from .resize import resize
 
 
-def converter(proto: onnx.ModelProto, own: dict) -> Any:
+def converter(proto: onnx.ModelProto, own: dict, opset: int) -> Any:
     """onnx2coreml's converter with the lowerings of this room, and the caller's own before them.
 
     Args:
         proto: the ONNX model.
         own: functions (context, node) by operator, or by the name of a node.
+        opset: the version of ONNX's operators in the file. Today's Resize that ONNX's converter makes of one before
+            11 forgets how that computed.
     """
     with quiet():
         from onnx2coreml import Converter
 
-    made, old = Converter(), _before_resize_11(proto)
+    made, old = Converter(), opset < 11
     for kind in {*LOWERINGS, *map(_kind, proto.graph.node)}:
         default = LOWERINGS.get(kind) or own_lowering(kind)
 
@@ -53,11 +56,6 @@ _RESIZE_10 = [
     onnx.helper.make_attribute("nearest_mode", "floor"),
 ]
 """How Upsample and the first Resize computed, which had no words for it."""
-
-
-def _before_resize_11(proto) -> bool:
-    """Whether onnx's version converter makes today's Resize of an older one, and forgets that default."""
-    return any(entry.domain in ("", "ai.onnx") and entry.version < 11 for entry in proto.opset_import)
 
 
 def known(node: onnx.NodeProto, own: dict) -> bool:
@@ -126,73 +124,38 @@ def _average_pool(context, node):
 
 
 def _conv_transpose(context, node):
-    """A transposed convolution whose size is written as padding: a neural network's layer has no other way.
-
-    What ``output_padding`` adds at the end is taken off the padding there; what is left of it is zeros.
-    """
-    mb, x, weight, bias = builder(), *(given(context, node, index) for index in range(3))
-    count, group = x.rank - 2, attribute(node, "group", 1)
+    x, weight, bias = (given(context, node, index) for index in range(3))
+    count = x.rank - 2
     strides, dilations = (attribute(node, name) or [1] * count for name in ("strides", "dilations"))
     spans = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilations, strict=True)]
     full = [
         stride * (size - 1) + span for stride, size, span in zip(strides, x.shape[2:], spans, strict=True)
     ]
-    pads, extra = _transposed_pads(node, x.shape[2:], full, strides)
-    options = {"strides": strides, "dilations": dilations, "groups": group, **pooling.pad_arguments(pads)}
-    if not any(extra):
-        options |= {"bias": bias} if bias is not None else {}
-        return mb.conv_transpose(x=x, weight=weight, name=node.output[0], **options)
-    result = pooling.pad_spatial(
-        mb.conv_transpose(x=x, weight=weight, **options), [(0, amount) for amount in extra], 0
-    )
-    values = np.zeros(weight.shape[1] * group) if bias is None else bias.val
-    values = np.reshape(values, [1, -1] + [1] * count).astype(numpy_type(x))
-    return mb.add(x=result, y=values, name=node.output[0])
+    pads = _transposed_pads(node, x.shape[2:], full, strides)
+    parts = x, weight, bias, strides, dilations, attribute(node, "group", 1), pads
+    return deconvolution.conv_transpose(*parts, name=node.output[0])
 
 
 def _transposed_pads(node, sizes, full, strides):
-    """(before, after) of each dimension, and how many zeros come behind the result."""
+    """(before, after) of each dimension; below 0 after the result come zeros."""
     count = len(sizes)
     flat = list(attribute(node, "pads") or [0] * 2 * count)
     mode, wanted = attribute(node, "auto_pad", "NOTSET"), attribute(node, "output_shape")
     added = attribute(node, "output_padding") or [0] * count
     if mode.startswith("SAME") and wanted is None:
         wanted = [size * stride for size, stride in zip(sizes, strides, strict=True)]
-    pads, extra = [], []
+    pads = []
     for axis in range(count):
         before, after = flat[axis], flat[count + axis]
         if wanted is not None:
             total = full[axis] + added[axis] - wanted[axis]
             half = total // 2
             before, after = (half, total - half) if mode == "SAME_UPPER" else (total - half, half)
-        after -= added[axis]
-        pads.append((before, max(0, after)))
-        extra.append(max(0, -after))
-    return pads, extra
+        pads.append((before, after - added[axis]))
+    return pads
 
 
-# Activations and normalisation
-
-
-def _selu(context, node):
-    """gamma · elu(x)."""
-    mb, x = builder(), given(context, node, 0)
-    alpha = attribute(node, "alpha", 1.67326319217681884765625)
-    gamma = attribute(node, "gamma", 1.05070102214813232421875)
-    number = numpy_type(x).type
-    return mb.mul(x=mb.elu(x=x, alpha=number(alpha)), y=number(gamma), name=node.output[0])
-
-
-def _celu(context, node):
-    """alpha · elu(x / alpha)."""
-    mb, x = builder(), given(context, node, 0)
-    alpha = numpy_type(x).type(attribute(node, "alpha", 1.0))
-    inside = mb.real_div(x=x, y=alpha)
-    return mb.mul(x=mb.elu(x=inside, alpha=numpy_type(x).type(1)), y=alpha, name=node.output[0])
-
-
-def _softsign(context, node):
-    return builder().softsign(x=given(context, node, 0), name=node.output[0])
+# Normalisation, and what is left of a dropout
 
 
 def _dropout(context, node):
@@ -216,20 +179,6 @@ def _local_response_norm(context, node):
     return mb.local_response_norm(x=x, size=size, name=node.output[0], **settings)
 
 
-def _gelu(context, node):
-    modes = {"none": "EXACT", "tanh": "TANH_APPROXIMATION"}
-    mode = modes[attribute(node, "approximate", "none")]
-    return builder().gelu(x=given(context, node, 0), mode=mode, name=node.output[0])
-
-
-def _log_softmax(context, node):
-    """x minus the logarithm of the sum of eˣ: the logarithm of a softmax is -∞ where that is 0."""
-    mb, x = builder(), given(context, node, 0)
-    axis = attribute(node, "axis", -1)
-    total = mb.reduce_log_sum_exp(x=x, axes=[axis], keep_dims=True)
-    return mb.sub(x=x, y=total, name=node.output[0])
-
-
 def _layer_norm(context, node):
     """With the mean and 1/√variance as further outputs, where they are wanted."""
     mb, x = builder(), given(context, node, 0)
@@ -249,6 +198,28 @@ def _layer_norm(context, node):
         variance = mb.reduce_mean(x=mb.square(x=mb.sub(x=x, y=mean)), axes=axes, keep_dims=True)
         results.append(mb.rsqrt(x=variance, epsilon=epsilon, name=node.output[2]))
     return results
+
+
+def _norm(x, p, axes, **called):
+    """(sum of |x|ᵖ)^(1/p) along axes that stay."""
+    mb = builder()
+    known = {1: "reduce_l1_norm", 2: "reduce_l2_norm"}
+    if p in known:
+        return getattr(mb, known[p])(x=x, axes=axes, keep_dims=True, **called)
+    total = mb.reduce_sum(x=mb.pow(x=mb.abs(x=x), y=number(x, p)), axes=axes, keep_dims=True)
+    return mb.pow(x=total, y=number(x, 1 / p), **called)
+
+
+def _lp_normalization(context, node):
+    """x over its norm; 0 where that is 0."""
+    mb, x = builder(), given(context, node, 0)
+    norm = _norm(x, attribute(node, "p", 2), [attribute(node, "axis", -1)])
+    return mb.real_div(x=x, y=mb.maximum(x=norm, y=number(x, 1e-12)), name=node.output[0])
+
+
+def _global_lp_pool(context, node):
+    x = given(context, node, 0)
+    return _norm(x, attribute(node, "p", 2), list(range(2, x.rank)), name=node.output[0])
 
 
 # One value at a time
@@ -410,18 +381,17 @@ def _space_to_depth(context, node):
     return mb.reshape(x=x, shape=[n, c * block**2, h // block, w // block], name=node.output[0])
 
 
-LOWERINGS = {
+LOWERINGS = ACTIVATIONS | {
     "ArgMax": _arg("reduce_argmax"),
     "ArgMin": _arg("reduce_argmin"),
     "AveragePool": _average_pool,
-    "Celu": _celu,
     "ConvTranspose": _conv_transpose,
     "Div": _div,
     "Dropout": _dropout,
-    "Gelu": _gelu,
+    "GlobalLpPool": _global_lp_pool,
     "LRN": _local_response_norm,
     "LayerNormalization": _layer_norm,
-    "LogSoftmax": _log_softmax,
+    "LpNormalization": _lp_normalization,
     "MatMul": _matmul,
     "Mean": _mean,
     "Max": _of_any_number("maximum"),
@@ -432,8 +402,6 @@ LOWERINGS = {
     "Pow": _pow,
     "Reciprocal": _reciprocal,
     "Resize": resize,
-    "Selu": _selu,
-    "Softsign": _softsign,
     "SpaceToDepth": _space_to_depth,
     "Split": _split,
     "Sum": _of_any_number("add"),

@@ -1,13 +1,16 @@
 """The inputs and outputs that are pictures, and what happens to their pixels.
 
-An image is 1×3×H×W in colour or 1×1×H×W in grey. ``preprocessing_args`` says what happens to each pixel from
+An image is 1×3×H×W in colour or 1×1×H×W in grey; an input may also be without the batch, or have the channels
+last. ``preprocessing_args`` says what happens to each pixel from
 0 to 255, ``deprocessing_args`` how an output's values become pixels: ``image_scale`` multiplies, ``red_bias``,
 ``green_bias``, ``blue_bias`` and ``gray_bias`` are added after that, ``is_bgr`` turns the channels round. One
 dict is for all images; a list has one for each, and so has a dict of dicts by image name.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from . import graph
 
@@ -22,6 +25,10 @@ PREPROCESSING = {
 """The old package's ``preprocessing_args`` and their defaults: network input = pixel · scale + bias."""
 
 
+FIRST, LAST = (0, 1, 2, 3), (0, 2, 3, 1)
+"""The order of batch, channels, height and width with the channels first, or last."""
+
+
 @dataclass
 class Image:
     """An input or output that is a picture.
@@ -29,6 +36,8 @@ class Image:
     Attributes:
         name: of the tensor.
         shape: 1 × channels × height × width.
+        original: its shape in the file, which may be without the batch or have the channels last.
+        order: which dimension of ``shape`` comes where in the file, were there a batch.
         colour: the channel order that the network sees: "RGB", "BGR" or "GRAYSCALE".
         scale: multiplies every value.
         bias: added after that, one per channel in the network's own order.
@@ -39,6 +48,12 @@ class Image:
     colour: str
     scale: float
     bias: list[float]
+    original: tuple[int, ...] = ()
+    order: tuple[int, ...] = FIRST
+
+    def as_in_the_file(self, values: np.ndarray) -> np.ndarray:
+        """An array of ``shape`` in the file's own shape."""
+        return values.transpose(self.order).reshape(self.original)
 
 
 def _name_list(argument: str, given) -> list[str]:
@@ -82,10 +97,24 @@ def inputs(proto, renamed, names, arguments) -> dict[str, Image]:
             "Name it: image_input_names=['image']."
         )
     settings = _one_per_image("preprocessing_args", arguments, _name_list("", names))
-    return {
-        value.name: _image("preprocessing_args", value, setting)
-        for value, setting in zip(values, settings, strict=True)
-    }
+    return {value.name: _in_the_file(value, setting) for value, setting in zip(values, settings, strict=True)}
+
+
+def _in_the_file(value, setting: dict) -> Image:
+    """An input that becomes a picture: with or without a batch, the channels first or last."""
+    original = graph.shape(value)
+    whole = original if len(original) == 4 else (1, *original)
+    fits = {order: len(whole) == 4 and whole[order.index(1)] in (1, 3) for order in (FIRST, LAST)}
+    order = LAST if fits[LAST] and not fits[FIRST] else FIRST
+    shape = tuple(whole[order.index(axis)] for axis in FIRST) if fits[order] else original
+    image = _image("preprocessing_args", value.name, shape, setting)
+    changed = image.scale != 1 or any(image.bias)
+    if graph.numpy_type(value) == np.uint8 and changed:
+        raise ValueError(
+            f"The image {value.name!r} takes bytes from 0 to 255 as they are, and preprocessing_args would change them: "
+            "leave image_scale and the biases out."
+        )
+    return replace(image, original=original, order=order)
 
 
 def outputs(proto, renamed, names, arguments) -> dict[str, Image]:
@@ -99,7 +128,8 @@ def outputs(proto, renamed, names, arguments) -> dict[str, Image]:
     settings = _one_per_image("deprocessing_args", arguments, _name_list("", names))
     images = {}
     for value, setting in zip(values, settings, strict=True):
-        image = images[value.name] = _image("deprocessing_args", value, setting)
+        image = _image("deprocessing_args", value.name, graph.shape(value), setting)
+        images[value.name] = image
         if image.scale != 1 or any(image.bias):
             graph.scale_output(proto, image.name, image.scale, image.bias)
     return images
@@ -164,12 +194,11 @@ def _number(argument: str, key: str, value):
     return number
 
 
-def _image(argument: str, value, setting: dict) -> Image:
-    shape = graph.shape(value)
+def _image(argument: str, name: str, shape: tuple[int, ...], setting: dict) -> Image:
     if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3) or 0 in shape:
         sizes = "×".join(str(size or "?") for size in shape)
         raise ValueError(
-            f"{value.name!r} cannot be an image: its shape is {sizes}, and Core ML's images are 1×3×height×width "
+            f"{name!r} cannot be an image: its shape is {sizes}, and Core ML's images are 1×3×height×width "
             "(colour) or 1×1×height×width (grey) with fixed sizes. Export the model with batch=1 and fixed sizes, "
             "or leave it an array."
         )
@@ -185,5 +214,5 @@ def _image(argument: str, value, setting: dict) -> Image:
         kind, use = (
             ("grey", "gray_bias") if shape[1] == 1 else ("coloured", "red_bias, green_bias and blue_bias")
         )
-        raise ValueError(f"{argument} has {unused[0]!r}, and the image {value.name!r} is {kind}. Use {use}.")
-    return Image(value.name, shape, colour, setting["image_scale"], bias)
+        raise ValueError(f"{argument} has {unused[0]!r}, and the image {name!r} is {kind}. Use {use}.")
+    return Image(name, shape, colour, setting["image_scale"], bias)

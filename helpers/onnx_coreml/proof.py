@@ -6,6 +6,7 @@ by hand. Both get the same few inputs (``helpers.coreml.examples``).
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from helpers.coreml.differences import LIMITS, Difference, largest_difference, s
 from helpers.coreml.probabilities import check_probabilities
 from helpers.plumbing.errors import first_line
 
-from . import arguments, graph
+from . import arguments, graph, standard
 
 
 class VerificationError(ValueError):
@@ -60,8 +61,26 @@ class Layer:
     difference: Difference
 
 
-def proved(job, lower):
+@dataclass
+class Agreement:
+    """What a proof has found.
+
+    Attributes:
+        examples: how many inputs were tried.
+        outputs: of each output the shape, and the place where it is furthest from what is allowed.
+        labels: of how many examples a classifier's label is the same; None without one.
+    """
+
+    examples: int
+    outputs: dict[str, tuple[tuple[int, ...], Difference]]
+    labels: int | None
+
+
+def proved(job, lower) -> tuple[Any, Agreement]:
     """The Core ML model that ``lower`` makes of a job, once it has computed what the ONNX file computes.
+
+    Returns:
+        ``coremltools.models.MLModel``, and the agreement.
 
     Raises:
         ValueError: a classifier's output is no probabilities.
@@ -71,8 +90,7 @@ def proved(job, lower):
     if job.labels:
         evidence.check_probabilities()
     converted = lower(job)
-    evidence.check(converted, lower)
-    return converted
+    return converted, evidence.check(converted, lower)
 
 
 def unproved(job, lower):
@@ -97,6 +115,9 @@ class Proof:
     """
 
     def __init__(self, job):
+        if standard.has_float16(job.proto):
+            _check_rounding(job)
+            job = dataclasses.replace(job, proto=standard.in_float32(job.proto))
         self.job = job
         self.examples = _examples(job, Reference(job.proto))
         self._expected = {
@@ -116,7 +137,7 @@ class Proof:
         rows = [np.ravel(answer) for answer in self._expected[name]]
         check_probabilities(rows, kind, each=kind in BY_THEMSELVES)
 
-    def check(self, converted, lower) -> None:
+    def check(self, converted, lower) -> Agreement:
         """Compare a conversion with the ONNX file.
 
         Args:
@@ -128,16 +149,29 @@ class Proof:
         """
         job = self.job
         found = _run(job, converted, [values for values, _ in self.examples])
-        worst, output, example = None, None, None
+        worst: dict[str, tuple[Difference, dict]] = {}
         for which, (values, expected) in enumerate(self.examples):
             _check_names(set(expected), set(found[which]))
             for name in expected:
                 difference = self._difference(name, expected[name], found[which][name])
-                if worst is None or difference.size - difference.limit > worst.size - worst.limit:
-                    worst, output, example = difference, name, values
-        if worst is not None and worst.too_large:
-            raise _error(job, worst, output, example, lower)
+                if name not in worst or _excess(difference) > _excess(worst[name][0]):
+                    worst[name] = difference, values
+        output = max(worst, key=lambda name: _excess(worst[name][0]))
+        difference, values = worst[output]
+        if difference.too_large:
+            raise _error(job, difference, output, values, lower)
         self._check_weak(lower)
+        return self._agreement(found, worst)
+
+    def _agreement(self, found, worst) -> Agreement:
+        shapes = {name: np.shape(answers[0]) for name, answers in self._expected.items()}
+        outputs = {name: (shapes[name], difference) for name, (difference, _) in worst.items()}
+        probs = self.job.probabilities
+        if probs is None:
+            return Agreement(len(found), outputs, None)
+        pairs = zip(self._expected[probs], found, strict=True)
+        equal = sum(int(np.argmax(expected) == np.argmax(answer[probs])) for expected, answer in pairs)
+        return Agreement(len(found), outputs, equal)
 
     def _difference(self, name, expected, found) -> Difference:
         probabilities = name == self.job.probabilities
@@ -167,6 +201,10 @@ class Proof:
             exact = Proof.__new__(Proof)
             exact.__dict__ |= self.__dict__ | {"job": dataclasses.replace(self.job, precision="float32")}
             exact.check(lower(exact.job), lower)
+
+
+def _excess(difference: Difference) -> float:
+    return difference.size - difference.limit
 
 
 BY_THEMSELVES = ("Sigmoid", "HardSigmoid")
@@ -223,6 +261,28 @@ class Reference:
         return dict(zip(self.outputs, self._session.run(self.outputs, given), strict=True))
 
 
+def _check_rounding(job) -> None:
+    """A model in 16 bits is proved in 32: with each result rounded it has to say nearly the same.
+
+    Raises:
+        VerificationError: it does not.
+    """
+    wide = Reference(standard.in_float32(job.proto))
+    for values, expected in _examples(job, Reference(job.proto)):
+        for name, found in wide.run(_for_onnx(job, values)).items():
+            off = largest_difference(expected[name], found, LIMITS["float16"], name == job.probabilities)
+            if off.too_large:
+                raise VerificationError(
+                    f"The model's numbers have 16 bits, and it needs their rounding: its output {name!r} is "
+                    f"{off.expected:.6g}, and {off.found:.6g} with 32 bits, as they are converted. Export it in float32.",
+                    output=name,
+                    expected=off.expected,
+                    found=off.found,
+                    difference=off.size,
+                    limit=off.limit,
+                )
+
+
 # The inputs
 
 
@@ -252,7 +312,9 @@ def _value(job, value, picture: str, number: str, random):
     """One input: pixels for an image, else an array."""
     shape = graph.shape(value)
     if value.name in job.images:
-        return examples.picture(picture, shape[1:], random)[None]
+        return examples.picture(picture, job.images[value.name].shape[1:], random)[None]
+    if graph.numpy_type(value) == np.uint8:
+        return random.integers(0, 256, shape).astype(np.float32)
     if graph.numpy_type(value).kind == "i":
         # Negative ones are rarely valid where whole numbers say which row to take.
         indices = any(n.op_type.startswith(("Gather", "Scatter", "OneHot")) for n in job.proto.graph.node)
@@ -269,7 +331,8 @@ def _for_onnx(job, values: dict) -> dict:
     for name, image in job.images.items():
         pixels = values[name].astype(np.float32)
         pixels = pixels[:, ::-1] if image.colour == "BGR" else pixels
-        seen[name] = pixels * np.float32(image.scale) + np.array(image.bias, np.float32).reshape(1, -1, 1, 1)
+        pixels = pixels * np.float32(image.scale) + np.array(image.bias, np.float32).reshape(1, -1, 1, 1)
+        seen[name] = image.as_in_the_file(pixels)
     return seen
 
 

@@ -94,10 +94,24 @@ def torch_lowerings(own: dict) -> Iterator[None]:
 
 
 def torch_inputs(context: Any, node: Any) -> list:
-    """The inputs of a node of PyTorch's graph, two at least."""
+    """The inputs of a node of PyTorch's graph, one at least."""
     from coremltools.converters.mil.frontend.torch.ops import _get_inputs
 
-    return _get_inputs(context, node, min_expected=2)
+    return _get_inputs(context, node, min_expected=1)
+
+
+def torch_select(context: Any, node: Any) -> Any:
+    """The front end's own lowering of ``select``."""
+    from coremltools.converters.mil.frontend.torch.ops import select
+
+    return select(context, node)
+
+
+def torch_convolution(context: Any, node: Any) -> Any:
+    """The front end's own lowering of every convolution."""
+    from coremltools.converters.mil.frontend.torch.ops import _convolution
+
+    return _convolution(context, node)
 
 
 def torch_int(context: Any, node: Any) -> Any:
