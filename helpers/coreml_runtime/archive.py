@@ -73,6 +73,7 @@ class Archive:
         self.path = Path(path)
         self.label = shorten(self.path)
         self._weight_bytes = 0
+        self._weight_files: dict[str, Path] = {}
         try:
             there = self.path.exists()
         except (OSError, ValueError):  # a name that no file can have
@@ -205,7 +206,7 @@ class Archive:
             if start.startswith(magic):
                 raise self.error(f"{file.name} is {what}", next_step)
 
-    def read_blob(self, file_name: str, offset: int, size: int) -> bytes:
+    def read_blob(self, file_name: str, offset: int, size: int) -> bytearray:
         """The bytes of one weight.
 
         Args:
@@ -217,10 +218,12 @@ class Archive:
             ValueError: the file is missing or cut short, or holds another number of bytes there.
         """
         relative = file_name.removeprefix("@model_path/")
-        if self._root is None:
-            raise self.error(f"its weights are in a second file, '{relative}', but it is no package")
-        folder = self._specification_folder.resolve().relative_to(self._root)
-        path = self._inside((folder / relative).as_posix())
+        if relative not in self._weight_files:
+            if self._root is None:
+                raise self.error(f"its weights are in a second file, '{relative}', but it is no package")
+            folder = self._specification_folder.resolve().relative_to(self._root)
+            self._weight_files[relative] = self._inside((folder / relative).as_posix())
+        path = self._weight_files[relative]
         if not path.is_file():
             raise self.error(f"the weights file {relative} is missing")
         try:
@@ -229,7 +232,7 @@ class Archive:
         except OSError as error:
             raise self.error(f"{relative} cannot be read ({first_line(error)})") from error
 
-    def _blob(self, path, stream, relative, offset, size) -> bytes:
+    def _blob(self, path, stream, relative, offset, size) -> bytearray:
         """The bytes of one weight from the open file."""
         length = path.stat().st_size
         record = b""
@@ -253,7 +256,9 @@ class Archive:
                 f"{relative} is cut short: it has {length:,} bytes, a weight ends at {start + size:,}"
             )
         stream.seek(start)
-        return stream.read(size)
+        content = bytearray(size)
+        stream.readinto(content)
+        return content
 
 
 def unpack_bits(

@@ -1,5 +1,6 @@
 """Types and constants of ML programs, as the file stores them."""
 
+import functools
 import math
 from typing import Any
 
@@ -45,8 +46,6 @@ def declared(value_type: Any) -> tuple[str, tuple | None]:
     Raises:
         ValueError: the type is unknown.
     """
-    from coremltools.proto import MIL_pb2
-
     if value_type.WhichOneof("type") != "tensorType":
         return "", None
     tensor = value_type.tensorType
@@ -54,9 +53,16 @@ def declared(value_type: Any) -> tuple[str, tuple | None]:
         dimension.constant.size if dimension.WhichOneof("dimension") == "constant" else None
         for dimension in tensor.dimensions
     )
-    if tensor.dataType not in MIL_pb2.DataType.values():
-        raise Unfit(f"the data type {tensor.dataType} is unknown")
-    return MIL_pb2.DataType.Name(tensor.dataType), shape
+    return _type_name(tensor.dataType), shape
+
+
+@functools.cache
+def _type_name(number: int) -> str:
+    from coremltools.proto import MIL_pb2
+
+    if number not in MIL_pb2.DataType.values():
+        raise Unfit(f"the data type {number} is unknown")
+    return MIL_pb2.DataType.Name(number)
 
 
 def stored(tensor: Any) -> Any:

@@ -1,5 +1,6 @@
 """Reads an ML program (``.mlpackage``): operators, constants and compressed weights."""
 
+import functools
 import inspect
 from typing import Any
 
@@ -11,6 +12,9 @@ from .archive import ON_A_MAC, Archive, NotCovered
 from .compressed import DECODERS, decoded_size
 from .operators import OPERATORS
 from .steps import Name, Step, half
+
+
+_signature = functools.cache(inspect.signature)
 
 
 class ProgramReader:
@@ -102,7 +106,7 @@ class ProgramReader:
 
     def _check_arguments(self, function, parameters, where):
         """The operator takes what the file gives it, and gets what it needs."""
-        known = inspect.signature(function).parameters
+        known = _signature(function).parameters
         for name in parameters.keys() - known.keys():
             raise self._archive.refuse(where, NotCovered(f"its argument '{name}'"))
         for name, parameter in known.items():
@@ -140,7 +144,7 @@ class ProgramReader:
         if self._precision == "float16":
             with np.errstate(over="ignore"):
                 value = value.astype(np.float16)
-        return np.array(value, np.float32, order="C")
+        return np.require(value, np.float32, ["C", "W"])
 
     def _refuse_second(self, name):
         if name in self._constants:

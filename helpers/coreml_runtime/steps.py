@@ -119,6 +119,17 @@ MAX_RANK = 16
 """Core ML takes 5 dimensions, the operators of ML programs a few more on their way."""
 
 
+_ONE_BY_ONE = set(
+    """
+    abs activation add addBroadcastable bias cast clamped_relu clampedReLU clip elu exp gelu leaky_relu
+    linear_activation maxBroadcastable maximum minBroadcastable minimum mul multiply multiplyBroadcastable
+    pow real_div relu relu6 rsqrt scaled_tanh scaler sigmoid sigmoid_hard silu softplus softsign sqrt square
+    sub subtractBroadcastable tanh thresholded_relu unary
+    """.split()
+)
+"""Operators that take one value at a time, in both formats."""
+
+
 class TooLarge(Exception):
     """A tensor of more bytes than ``MAX_ACTIVATION_BYTES``."""
 
@@ -151,10 +162,15 @@ class _Sizes(TorchDispatchMode):
         return results
 
 
-def _dry_run(step: Step, values: dict) -> tuple[tuple, int]:
+def _dry_run(step: Step, values: dict, seen: dict) -> tuple[tuple, int]:
     """The results of a step as tensors that have a shape and no memory, and the work that they take.
 
     What depends on no input (shapes, mostly) is computed if it is small, because later steps may need it.
+
+    Args:
+        step: the step.
+        values: what the steps before it made, without memory.
+        seen: what is known of steps that are alike; networks repeat theirs.
 
     Raises:
         TooLarge: the step would make a larger tensor on its way.
@@ -167,20 +183,71 @@ def _dry_run(step: Step, values: dict) -> tuple[tuple, int]:
         argument = look_up(argument)
         if isinstance(argument, list):
             return [strip(item) for item in argument]
-        return torch.empty_like(argument, device="meta") if torch.is_tensor(argument) else argument
+        if not torch.is_tensor(argument) or argument.is_meta:
+            return argument
+        return torch.empty_strided(argument.shape, argument.stride(), dtype=argument.dtype, device="meta")
+
+    def describe(argument):
+        argument = look_up(argument)
+        if isinstance(argument, list):
+            return tuple(map(describe, argument))
+        if torch.is_tensor(argument):
+            return argument.shape, argument.stride(), argument.dtype
+        return type(argument), argument
 
     decisive = {key: look_up(value) for key, value in step.parameters.items() if key in _SHAPE_ARGUMENTS}
     for key, value in decisive.items():
         if torch.is_tensor(value) and value.is_meta:
             raise NotCovered(f"'{key}' depends on the input's values, so the shape of the result does too")
-    parameters = {key: strip(value) for key, value in step.parameters.items()} | decisive
-    bare = replace(step, arguments=[strip(argument) for argument in step.arguments], parameters=parameters)
-    with torch.device("meta"), _Sizes() as sizes:
-        results = bare.run(values)
-    if any(values[name].is_meta for name in step.needs()) or sizes.largest > 8 * _SMALL:
-        return results, sizes.work
-    small = all(r.numel() <= _SMALL for r in results) and sizes.work <= 2**12 * _SMALL
-    return step.run(values) if small else results, sizes.work
+    depends = any(values[name].is_meta for name in step.needs())
+    key: tuple = (step.function, *step.rounds, *map(describe, step.arguments))
+    key += tuple((name, describe(value)) for name, value in step.parameters.items())
+    if depends and key in seen:
+        return seen[key]
+    if depends and step.operator in _ONE_BY_ONE and (results := _try_on_one(step, look_up)):
+        work = 8 * results[0].numel()
+    else:
+        parameters = {key: strip(value) for key, value in step.parameters.items()} | decisive
+        bare = replace(step, arguments=[strip(a) for a in step.arguments], parameters=parameters)
+        with torch.device("meta"), _Sizes() as sizes:
+            results = bare.run(values)
+        work = sizes.work
+        if not depends and sizes.largest <= 8 * _SMALL:
+            small = all(r.numel() <= _SMALL for r in results) and work <= 2**12 * _SMALL
+            return step.run(values) if small else results, work
+    if not any(map(torch.is_tensor, decisive.values())):  # their values would have to be in the key
+        seen[key] = results, work
+    return results, work
+
+
+def _try_on_one(step: Step, look_up) -> tuple | None:
+    """The result of an operator that takes one value at a time: its shape is that of its inputs together.
+
+    It is run on one value, which tells the type. (On tensors without memory torch takes a hundred times as
+    long.) None where that does not tell: lists, and other inputs than x and y.
+
+    Raises:
+        TooLarge: the result would be.
+    """
+    given = [*step.arguments, *(value for key, value in step.parameters.items() if key in ("x", "y"))]
+    tensors = [value for value in map(look_up, given) if torch.is_tensor(value)]
+
+    def one(argument):
+        argument = look_up(argument)
+        return argument.new_ones([1] * argument.ndim, device="cpu") if torch.is_tensor(argument) else argument
+
+    others = [value for key, value in step.parameters.items() if key not in ("x", "y")]
+    if any(isinstance(value, list) for value in given) or any(torch.is_tensor(look_up(v)) for v in others):
+        return None
+    try:
+        shape = torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
+    except RuntimeError:
+        return None  # the operator itself says it better
+    parameters = {key: one(value) for key, value in step.parameters.items()}
+    (result,) = replace(step, arguments=list(map(one, step.arguments)), parameters=parameters).run({})
+    if (size := math.prod(shape) * result.element_size()) > MAX_ACTIVATION_BYTES:
+        raise TooLarge(f"{size / 2**30:,.1f} GiB")
+    return (torch.empty(shape, dtype=result.dtype, device="meta"),)
 
 
 class Graph:
@@ -274,7 +341,7 @@ class Graph:
 
     def _check_shapes(self) -> int:
         """Run every step on tensors without memory and compare shapes. Returns the largest size in bytes."""
-        values, largest, live, work = {}, 1, 0, 0
+        values, seen, largest, live, work = {}, {}, 1, 0, 0
         for name, taken in self.inputs.items():
             dtype = torch.int32 if name in self._integers else torch.float32
             values[name] = torch.empty(taken, dtype=dtype, device="meta")
@@ -282,7 +349,7 @@ class Graph:
             where = str(step)
             with self._archive.reading(where):
                 try:
-                    results, more = _dry_run(step, values)
+                    results, more = _dry_run(step, values, seen)
                 except TooLarge as error:
                     raise self._too_large(
                         f"{where} makes a tensor of {error}", MAX_ACTIVATION_BYTES

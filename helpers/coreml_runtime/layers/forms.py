@@ -1,5 +1,7 @@
 """What the layers have in common: fields of the format, and functions made fit for it."""
 
+import functools
+
 import torch
 
 
@@ -14,6 +16,7 @@ def edges(amounts):
     return edges or [0, 0, 0, 0]
 
 
+@functools.cache
 def batched(function):
     """A function of N×C×H×W for any rank from 3 on: what comes before the channels is all batch."""
 
