@@ -60,9 +60,11 @@ def _activation(p, weights):
     plain["softplus"] = activations.softplus
     if kind in plain:
         return plain[kind], {}
-    if kind == "PReLU":
-        slopes = len(a.alpha.floatValue) or len(a.alpha.float16Value) // 2
-        return _prelu_of, {"alpha": weights(a.alpha, [slopes])}
+    if kind in ("PReLU", "parametricSoftplus"):
+        names = ("alpha", "beta")[: 1 if kind == "PReLU" else 2]
+        counts = [len(getattr(a, n).floatValue) or len(getattr(a, n).float16Value) // 2 for n in names]
+        values = {n: weights(getattr(a, n), [count, 1, 1]) for n, count in zip(names, counts, strict=True)}
+        return _prelu_of if kind == "PReLU" else _softplus_of, values
     functions = {
         "linear": activations.linear_activation,
         "scaledTanh": activations.scaled_tanh,
@@ -79,7 +81,12 @@ def _activation(p, weights):
 
 def _prelu_of(x, alpha):
     """One slope per channel, the third dimension from the end, or one for all."""
-    return torch.where(x >= 0, x, alpha.reshape(-1, 1, 1) * x)
+    return torch.where(x >= 0, x, alpha * x)
+
+
+def _softplus_of(x, alpha, beta):
+    """alpha · log(1 + e^(beta · x)), one pair per channel or one for all."""
+    return alpha * activations.softplus(beta * x)
 
 
 def _gelu(p, weights):

@@ -131,24 +131,28 @@ def _reduce(function):
     return read
 
 
+_REDUCTIONS = (
+    *(arithmetic.reduce_sum, arithmetic.reduce_mean, arithmetic.reduce_prod, None),
+    *(arithmetic.reduce_sum_square, arithmetic.reduce_l1_norm, arithmetic.reduce_l2_norm),
+    *(arithmetic.reduce_max, arithmetic.reduce_min),
+)
+
+
 def _reduce_old(p, weights):
     """The reduction of files from before iOS 13, which keeps the dimensions."""
-    axes = ([-3, -2, -1], [-2, -1], [-3], [-2], [-1])[p.axis]
-    if p.mode in (3, 9):
-        raise NotCovered("a sum of logarithms and the place of the largest value")
-    functions = {
-        0: arithmetic.reduce_sum,
-        1: arithmetic.reduce_mean,
-        2: arithmetic.reduce_prod,
-        4: arithmetic.reduce_sum_square,
-    }
-    functions |= {
-        5: arithmetic.reduce_l1_norm,
-        6: arithmetic.reduce_l2_norm,
-        7: arithmetic.reduce_max,
-        8: arithmetic.reduce_min,
-    }
-    return functions[p.mode], {"axes": axes, "keep_dims": True}
+    axes, epsilon = ([-3, -2, -1], [-2, -1], [-3], [-2], [-1])[p.axis], p.epsilon or 1e-6
+    if p.mode == 9:
+        return as_float(arithmetic.reduce_argmax), {"axis": axes[0], "keep_dims": True}
+    if p.mode == 3:
+        return lambda x: torch.log(x + epsilon).sum(axes, keepdim=True), {}
+    return _REDUCTIONS[p.mode], {"axes": axes, "keep_dims": True}
+
+
+def _dot_of(x, y, cosine):
+    """The products of two vectors of channels, which may be made one long before."""
+    if cosine:
+        x, y = (v / torch.linalg.vector_norm(v, dim=-3, keepdim=True) for v in (x, y))
+    return (x * y).sum(-3, keepdim=True)
 
 
 def _argument_of(function):
@@ -172,6 +176,7 @@ LAYERS |= {
     "batchedMatmul": _batched_matmul,
     "bias": _bias,
     "divideBroadcastable": plain(arithmetic.real_div),
+    "dot": lambda p, weights: (_dot_of, {"cosine": p.cosineSimilarity}),
     "equal": _compare(arithmetic.equal),
     "floorDivBroadcastable": plain(arithmetic.floor_div),
     "greaterEqual": _compare(arithmetic.greater_equal),

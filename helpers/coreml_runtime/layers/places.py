@@ -4,7 +4,7 @@ import torch
 
 from ..archive import NotCovered, Unfit
 from ..operators import places
-from .forms import as_float, edges, plain, vector
+from .forms import as_float, batched, edges, plain, vector
 
 
 def _concat_of(*inputs, axis, interleave=False):
@@ -12,9 +12,7 @@ def _concat_of(*inputs, axis, interleave=False):
 
 
 def _concat(p, weights):
-    if p.sequenceConcat:
-        raise NotCovered("joining sequences")
-    return _concat_of, {"axis": -3}
+    return _concat_of, {"axis": -5 if p.sequenceConcat else -3}
 
 
 def _slice_of(x, begin, end, stride, axis):
@@ -63,6 +61,26 @@ def _flatten(p, weights):
     return _flatten_of, {"channels_last": p.mode == 1}
 
 
+def _reshape_old(p, weights):
+    """Of rank 5. With the channels last, the numbers are taken and put down pixel by pixel."""
+    return _reshape_of, {"shape": list(p.targetShape), "channels_last": p.mode == 1}
+
+
+def _reshape_of(x, shape, channels_last):
+    if len(shape) not in (3, 4):
+        raise Unfit(f"a target of {len(shape)} dimensions")
+    sequence, (c, h, w) = shape[0] if len(shape) == 4 else x.shape[0], shape[-3:]
+    if not channels_last:
+        return x.reshape(sequence, 1, c, h, w)
+    return x.movedim(-3, -1).reshape(sequence, 1, h, w, c).movedim(-1, -3)
+
+
+def _permute(p, weights):
+    """Of rank 5: sequence, C, H, W in another order; the batch stays the second."""
+    order = [axis + (axis > 0) for axis in list(p.axis) or range(4)]
+    return places.transpose, {"perm": [order[0], 1, *order[1:]]}
+
+
 def _pad_layer(p, weights):
     kind = p.WhichOneof("PaddingType") or "constant"
     mode = {"constant": "constant", "reflection": "reflect", "replication": "replicate"}[kind]
@@ -76,14 +94,21 @@ def _constant_pad(p, weights):
 
 
 def _crop(p, weights):
-    amounts = edges(p.cropAmounts)
-    return places.crop, {"crop_height": amounts[:2], "crop_width": amounts[2:]}
+    return _crop_of, {"amounts": edges(p.cropAmounts), "offset": list(p.offset)}
+
+
+def _crop_of(x, *other, amounts, offset):
+    """Some rows and columns off; or, from an offset on, as many as another picture has."""
+    if other:
+        (height, width), (top, left) = other[0].shape[-2:], offset
+        amounts = (top, x.shape[-2] - top - height, left, x.shape[-1] - left - width)
+    return places.crop(x, amounts[:2], amounts[2:])
 
 
 def _reorganize_data(p, weights):
     functions = (places.space_to_depth, places.depth_to_space, places.pixel_shuffle)
     names = ("block_size", "block_size", "upscale_factor")
-    return functions[p.mode], {names[p.mode]: p.blockSize}
+    return batched(functions[p.mode]), {names[p.mode]: p.blockSize}
 
 
 def _top_k(p, weights):
@@ -94,6 +119,13 @@ def _embedding_of(x, weight, bias):
     """One row of a table for each number; the last dimension of size 1 becomes the row."""
     rows = weight.t()[x.squeeze(-1).long()]
     return rows if bias is None else rows + bias
+
+
+def _embedding(p, weights):
+    return lambda x, **parameters: _embedding_of(x[..., 0, 0], **parameters)[..., None, None], {
+        "weight": weights(p.weights, [p.outputChannels, p.inputDim]),
+        "bias": weights(p.bias, [p.outputChannels]) if p.hasBias else None,
+    }
 
 
 def _embedding_nd(p, weights):
@@ -133,6 +165,7 @@ def _constant_of(value):
 
 LAYERS = {
     "argSort": lambda p, weights: (as_float(places.argsort), {"axis": p.axis, "ascending": not p.descending}),
+    "broadcastToLike": plain(lambda x, like: torch.broadcast_to(x, like.shape)),
     "broadcastToStatic": lambda p, weights: (torch.broadcast_to, {"size": list(p.targetShape)}),
     "concat": _concat,
     "concatND": lambda p, weights: (_concat_of, {"axis": p.axis, "interleave": p.interleave}),
@@ -143,6 +176,7 @@ LAYERS = {
         places.cumsum,
         {"axis": p.axis, "exclusive": p.excludeFinalSum, "reverse": p.reverse},
     ),
+    "embedding": _embedding,
     "embeddingND": _embedding_nd,
     "expandDims": lambda p, weights: (places.expand_dims, {"axes": list(p.axes)}),
     "fillDynamic": lambda p, weights: (places.fill, {"shape": None, "value": p.value}),
@@ -156,11 +190,15 @@ LAYERS = {
     "getShape": plain(as_float(places.shape)),
     "loadConstant": _load_constant,
     "loadConstantND": _load_constant,
+    "lowerTriangular": lambda p, weights: (torch.tril, {"diagonal": p.k}),
     "matrixBandPart": lambda p, weights: (places.band_part, {"lower": p.numLower, "upper": p.numUpper}),
     "oneHot": _one_hot,
     "padding": _pad_layer,
+    "permute": _permute,
     "rankPreservingReshape": lambda p, weights: (places.reshape, {"shape": list(p.targetShape)}),
     "reorganizeData": _reorganize_data,
+    "reshape": _reshape_old,
+    "reshapeLike": plain(lambda x, like: x.reshape(like.shape)),
     "reshapeStatic": lambda p, weights: (places.reshape, {"shape": list(p.targetShape)}),
     "reverse": lambda p, weights: (
         places.reverse,
@@ -169,6 +207,7 @@ LAYERS = {
     "scatter": _scatter(places.scatter),
     "scatterAlongAxis": _scatter(places.scatter_along_axis),
     "scatterND": _scatter(places.scatter_nd),
+    "sequenceRepeat": lambda p, weights: (places.tile, {"reps": [p.nRepetitions or 1, 1, 1, 1, 1]}),
     "slice": _slice,
     "sliceStatic": _slice_static,
     "split": lambda p, weights: (places.split, {"axis": -3, "num_splits": p.nOutputs}),
@@ -177,5 +216,6 @@ LAYERS = {
     "stack": lambda p, weights: (lambda *inputs, axis: places.stack(inputs, axis), {"axis": p.axis}),
     "tile": lambda p, weights: (places.tile, {"reps": list(p.reps)}),
     "topK": _top_k,
+    "upperTriangular": lambda p, weights: (torch.triu, {"diagonal": p.k}),
     "transpose": lambda p, weights: (places.transpose, {"perm": list(p.axes)}),
 }

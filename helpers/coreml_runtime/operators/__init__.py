@@ -24,7 +24,8 @@ COVERED = {
         scaled_dot_product_attention select square sub threshold
     """,
     resizing: """
-        resample resize_bilinear resize_nearest_neighbor upsample_bilinear upsample_nearest_neighbor
+        affine resample resize resize_bilinear resize_nearest_neighbor upsample_bilinear
+        upsample_nearest_neighbor
     """,
     places: """
         argsort band_part concat crop cumsum depth_to_space expand_dims fill fill_like flatten2d

@@ -144,13 +144,16 @@ def gather(x, indices, axis=0, batch_dims=0, validate_indices=False):
     """The entries at ``indices`` along one dimension."""
     x = as_tensor(x)
     axis = axis % x.ndim
-    if batch_dims:
-        if axis != batch_dims:
-            raise NotCovered(f"batch_dims={batch_dims} along the dimension {axis}")
-        return gather_nd(x, as_tensor(indices)[..., None], batch_dims)
     indices = _places(indices, x.shape[axis], x.device)
-    picked = x.index_select(axis, indices.reshape(-1))
-    return picked.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    if not batch_dims:
+        return x.index_select(axis, indices.reshape(-1)).reshape([*before, *indices.shape, *after])
+    if not 0 <= batch_dims <= axis:
+        raise Unfit(f"batch_dims={batch_dims} along the dimension {axis}")
+    # Batches × what lies between × the dimension × the rest; each batch has indices of its own.
+    x = x.reshape(math.prod(before[:batch_dims]), math.prod(before[batch_dims:]), x.shape[axis], -1)
+    picked = indices.reshape(len(x), 1, -1, 1).expand(-1, x.shape[1], -1, x.shape[3])
+    return torch.gather(x, 2, picked).reshape([*before, *indices.shape[batch_dims:], *after])
 
 
 def gather_along_axis(x, indices, axis=0, validate_indices=False):
