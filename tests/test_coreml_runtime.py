@@ -1299,7 +1299,9 @@ def test_a_compiled_model_a_tree_and_several_functions_are_named(package, tmp_pa
     tree.treeEnsembleClassifier.SetInParent()
     path = tmp_path / "tree.mlmodel"
     path.write_bytes(tree.SerializeToString())
-    with pytest.raises(ValueError, match="a model of the kind 'treeEnsembleClassifier', which is not covered"):
+    with pytest.raises(
+        ValueError, match="a model of the kind 'treeEnsembleClassifier', which is not covered"
+    ):
         coreml_runtime.load(path)
 
 

@@ -177,7 +177,7 @@ class CoreMLModel:
         description = self._archive.specification.description
         self.labels = class_labels(classifier)
         self._label_names = (description.predictedFeatureName, description.predictedProbabilitiesName)
-        self._probabilities = "the probabilities"
+        self._probabilities = pipeline.PROBABILITIES
         self._build([pipeline.linear_classifier(self._archive, classifier, self.inputs)])
 
     def _read_pipeline(self, message):

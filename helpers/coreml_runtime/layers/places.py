@@ -83,7 +83,7 @@ def _crop_of(x, *other, amounts, offset):
     """Some rows and columns off; or, from an offset on, as many as another picture has."""
     if other:
         (height, width), (top, left) = other[0].shape[-2:], offset
-        amounts = (top, x.shape[-2] - top - height, left, x.shape[-1] - left - width)
+        amounts = [top, x.shape[-2] - top - height, left, x.shape[-1] - left - width]
     return places.crop(x, amounts[:2], amounts[2:])
 
 
