@@ -816,7 +816,7 @@ def test_a_file_from_before_ios_13(tmp_path):
 
     builder.add_squeeze("squeeze", "probs", "squeezed", axes=[0])
     path.write_bytes(builder.spec.SerializeToString())
-    with pytest.raises(ValueError, match="'squeeze' called 'squeeze' counts its dimensions as before iOS 13"):
+    with pytest.raises(ValueError, match="'squeeze' called 'squeeze' came with iOS 13, but the file"):
         coreml_runtime.load(path)
 
 
@@ -1181,8 +1181,12 @@ NOT_COVERED = {
     "weights as an input": lambda b: b.add_convolution(
         "f", 2, 4, 3, 3, 1, 1, "valid", 1, None, None, False, input_name=["x", "x"], output_name="y"
     ),
-    "an activation": lambda b: b.add_activation("f", "PARAMETRICSOFTPLUS", "x", "y", [np.ones(2), np.ones(2)]),
-    "two pictures to crop": lambda b: b.add_crop("f", 0, 0, 0, 0, [0, 0], ["x", "x"], "y"),
+    "random numbers": lambda b: b.add_random_normal_like("f", "x", "y"),
+    "a recurrent layer": lambda b: b.add_simple_rnn(
+        "f", np.ones((1, 1)), np.ones((1, 1)), None, 1, 1, "RELU", ["x", "h"], ["y", "h2"]
+    ),
+    "a shape as an input": lambda b: b.add_reshape_dynamic("f", ["x", "x"], "y"),
+    "a layer of an app": lambda b: b.add_custom("f", ["x"], ["y"]),
 }  # fmt: skip
 
 
@@ -1279,7 +1283,7 @@ def test_what_is_taken_for_a_model_is_named(package, tmp_path, content, message)
     assert "damaged" not in str(caught.value)
 
 
-def test_a_compiled_model_a_pipeline_and_several_functions_are_named(package, tmp_path):
+def test_a_compiled_model_a_tree_and_several_functions_are_named(package, tmp_path):
     compiled = tmp_path / "x.mlmodelc"
     compiled.mkdir()
     with pytest.raises(ValueError, match=r"compiled model, which is not covered.*compiled from"):
@@ -1291,12 +1295,13 @@ def test_a_compiled_model_a_pipeline_and_several_functions_are_named(package, tm
     edit(package, functions)
     with pytest.raises(ValueError, match="several functions, which is not covered"):
         coreml_runtime.load(package)
-    pipeline = ct.proto.Model_pb2.Model(specificationVersion=1)
-    pipeline.pipeline.names.append("first")
-    pipeline.description.input.add(name="words").type.stringType.SetInParent()
-    path = tmp_path / "pipeline.mlmodel"
-    path.write_bytes(pipeline.SerializeToString())
-    with pytest.raises(ValueError, match="a model of the kind 'pipeline', which is not covered"):
+    tree = ct.proto.Model_pb2.Model(specificationVersion=1)
+    tree.treeEnsembleClassifier.SetInParent()
+    path = tmp_path / "tree.mlmodel"
+    path.write_bytes(tree.SerializeToString())
+    with pytest.raises(
+        ValueError, match="a model of the kind 'treeEnsembleClassifier', which is not covered"
+    ):
         coreml_runtime.load(path)
 
 

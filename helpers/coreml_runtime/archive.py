@@ -5,6 +5,7 @@ before memory is taken for it, and no path leads out of the package.
 """
 
 import contextlib
+import copy
 import json
 import math
 import os
@@ -47,6 +48,31 @@ _NO_MODELS = {
 }
 
 
+# What is refused on purpose, by how its name begins (the layers' names and the operators'), and why.
+_REASONS = {
+    "custom": "its code is in an app, not in the file",
+    "random categoricalDistribution": "its results are random",
+    "loop while_loop branch cond": "loops and branches are not computed",
+    "gru simpleRecurrent rnn": "recurrent layers are not computed, but for the long short-term memory",
+    "read_state write_state coreml_update_state slice_update": "a model that keeps state is not computed",
+    "make_list list_": "lists are not computed",
+    "quantize dequantize conv_quantized": "it computes in 8-bit integers",
+    "nonMaximumSuppression non_maximum_suppression NonMaximumSuppression": "it finds boxes, not classes",
+    "whereNonZero non_zero": "the shape of its result depends on the input's values",
+    "reshapeDynamic rangeDynamic sliceDynamic sliceBySize broadcastToDynamic": "its shape is an input",
+    "cropResize crop_resize": "it cuts out boxes, which classifiers do not",
+    "visionFeaturePrint": "Apple's network is in the system, not in the file",
+}
+
+
+def reason(kind: str) -> str:
+    """Why an operator or a layer is not computed here."""
+    for names, why in _REASONS.items():
+        if kind.startswith(tuple(names.split())):
+            return why
+    return "no model of pictures that was met needed it"
+
+
 class NotCovered(ValueError):
     """Valid, and not computed here. ``Archive.refuse`` adds the file, the operator and the next step."""
 
@@ -72,7 +98,8 @@ class Archive:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self.label = shorten(self.path)
-        self._weight_bytes = 0
+        self.where = ""
+        self._weight_bytes = [0]  # shared with its parts
         self._weight_files: dict[str, Path] = {}
         try:
             there = self.path.exists()
@@ -87,7 +114,13 @@ class Archive:
         """A ``ValueError`` that names the file, the cause and the next step."""
         # What the file calls its parts may be long, or no text at all.
         cause = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cause[:1000])
-        return ValueError(f"{self.label}: {cause.rstrip('. ')}. {next_step}")
+        return ValueError(f"{self.label}: {self.where}{cause.rstrip('. ')}. {next_step}")
+
+    def part(self, specification, where: str) -> "Archive":
+        """A model inside this one: the same files, and errors that begin with ``where``."""
+        part = copy.copy(self)
+        part.specification, part.where = specification, where
+        return part
 
     def refuse(self, where: str, error: Exception) -> ValueError:
         """What went wrong while an operator was read or computed, as a documented error.
@@ -122,10 +155,10 @@ class Archive:
         Raises:
             ValueError: the weights of the model would be larger than ``MAX_WEIGHT_BYTES``.
         """
-        self._weight_bytes += math.ceil(count * itemsize)
-        if self._weight_bytes > MAX_WEIGHT_BYTES:
+        self._weight_bytes[0] += math.ceil(count * itemsize)
+        if self._weight_bytes[0] > MAX_WEIGHT_BYTES:
             raise self.error(
-                f"with '{what}' its weights would take {self._weight_bytes / 2**30:,.1f} GiB",
+                f"with '{what}' its weights would take {self._weight_bytes[0] / 2**30:,.1f} GiB",
                 f"The limit is {MAX_WEIGHT_BYTES / 2**30:.0f} GiB, more than an app on a phone "
                 "could hold: do not trust this file.",
             )

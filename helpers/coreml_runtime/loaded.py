@@ -1,8 +1,11 @@
 """A loaded Core ML model: what goes in, what comes out, and the way between."""
 
 import collections
+import copy
+import math
 import os
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,15 +14,18 @@ from numpy.typing import ArrayLike
 
 from helpers.plumbing.quiet import coremltools
 
-from .archive import ON_A_MAC, Archive
+from . import pipeline
+from .archive import ON_A_MAC, Archive, reason
 from .features import PIL_MODES, ArrayInput, ImageInput, Preprocessing, class_labels, read_inputs
 from .network import NetworkReader
 from .program import ProgramReader
-from .steps import Graph, Name, Step, half, to_float16
+from .steps import Graph, Name, to_float16
 
 # Bytes that one operator's result may take for a whole batch; larger batches are cut up.
 # About as much as the processor's cache holds.
 _BATCH_BYTES = 16 * 2**20
+
+NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
 
 COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
 """What Core ML may compute with (``coremltools.ComputeUnit``): NE is the Neural Engine."""
@@ -30,7 +36,7 @@ class CoreMLModel:
 
     Attributes:
         path: the file or package.
-        format: "neural network" or "ML program".
+        format: "neural network", "ML program", "linear classifier" or "pipeline of a ... and a ...".
         inputs: ``ImageInput`` or ``ArrayInput`` by name.
         outputs: the names of the outputs, as ``predict`` answers them.
         labels: the class labels in the order of the probabilities, None without a classifier.
@@ -76,30 +82,36 @@ class CoreMLModel:
         """Everything that the file says."""
         specification = self._archive.specification
         kind = specification.WhichOneof("Type")
-        networks = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
-        if kind not in ("mlProgram", *networks):
+        readers = {"mlProgram": self._read_program, "glmClassifier": self._read_linear}
+        readers |= dict.fromkeys(NETWORKS, self._read_network) | dict.fromkeys(
+            pipeline.PIPELINES, self._read_pipeline
+        )
+        if kind not in readers:
             raise self._archive.error(
-                f"it is a model of the kind '{kind}', which is not covered",
-                "Only neural networks and ML programs are.",
+                f"it is a model of the kind '{kind}', which is not covered: {reason(kind)}",
+                "Only neural networks, ML programs, linear classifiers and pipelines of them are.",
             )
         if len(specification.description.functions):
             raise self._archive.error("it has several functions, which is not covered", ON_A_MAC)
         self.inputs = read_inputs(self._archive)
-        self._float16_inputs = set(self.inputs) if self.precision == "float16" else set()
+        halves = {
+            name for name, feature in self.inputs.items() if getattr(feature, "colour", "")[:7] == "float16"
+        }
+        self._float16_inputs = set(self.inputs) if self.precision == "float16" else halves
         # In a neural network every number is a float.
-        self._integer_inputs = set()
-        self._answer_shapes = {}
-        if kind == "mlProgram":
-            self.format = "ML program"
-            self._read_program()
-        else:
-            self.format = "neural network"
-            self._read_network(getattr(specification, kind))
+        self._integer_inputs: set[str] = set()
+        self._answer_shapes: dict[str, tuple] = {}
+        self.preprocessing: dict[str, Preprocessing] = {}
+        self.labels: list | None = None
+        self._label_names: tuple = ()
+        self._probabilities = ""
+        self.outputs = [feature.name for feature in specification.description.output]
+        readers[kind](getattr(specification, kind))
         self._check_labels()
 
-    def _read_program(self):
+    def _read_program(self, program):
+        self.format = "ML program"
         reader = ProgramReader(self._archive, self.precision)
-        description = self._archive.specification.description
         for name, feature in self.inputs.items():
             declared = reader.input_shapes.get(name)
             if (
@@ -112,12 +124,11 @@ class CoreMLModel:
                 )
         self._integer_inputs = reader.integer_inputs
         if self.precision == "stored":
-            self._float16_inputs = reader.float16_inputs
+            self._float16_inputs = self._float16_inputs | reader.float16_inputs
         self._float16_inputs = self._float16_inputs - self._integer_inputs
         self.labels = reader.labels
         self._label_names = reader.class_outputs or ()
         self._probabilities = reader.probabilities or ""
-        self.outputs = [feature.name for feature in description.output]
         missing = set(self.outputs) - set(reader.outputs)
         if missing:
             raise self._archive.error(f"its program does not make the output {sorted(missing)}")
@@ -146,31 +157,12 @@ class CoreMLModel:
         return Preprocessing(scale, bias)
 
     def _read_network(self, network):
+        self.format = "neural network"
         description = self._archive.specification.description
-        reader = NetworkReader(self._archive, network, self.precision)
-        steps, self.preprocessing = [], {}
-        images = [name for name, feature in self.inputs.items() if isinstance(feature, ImageInput)]
-        for preprocessing in network.preprocessing:
-            if preprocessing.WhichOneof("preprocessor") != "scaler":
-                raise self._archive.error("it subtracts a mean image, which is not covered", ON_A_MAC)
-            name = preprocessing.featureName or (images[0] if len(images) == 1 else "")
-            if name not in images or name in self.preprocessing:
-                raise self._archive.error(f"its preprocessing is for '{name}', which is no image input")
-            step, self.preprocessing[name] = self._scaler(self.inputs[name], preprocessing.scaler)
-            steps.append(step)
-        for name in images:
-            channels = self.inputs[name].shape[1]
-            self.preprocessing.setdefault(name, Preprocessing(1.0, (0.0,) * channels))
-        # The layers read the image by its name, and shall get the scaled one.
-        scaled = {step.arguments[0]: step.outputs[0] for step in steps}
-        for step in reader.steps:
-            step.arguments = [Name(scaled.get(name, name)) for name in step.arguments]
-        steps += reader.steps
-
-        self.outputs = [feature.name for feature in description.output]
+        reader = NetworkReader(self._archive, network, self.inputs, self.precision)
+        self.preprocessing = reader.preprocessing
         if reader.old:
             self._answer_shapes = {f.name: tuple(f.type.multiArrayType.shape) for f in description.output}
-        self.labels, self._label_names, self._probabilities = None, (), ""
         if network.DESCRIPTOR.name == "NeuralNetworkClassifier":
             self.labels = class_labels(network)
             if not self.labels:
@@ -178,41 +170,67 @@ class CoreMLModel:
             self._label_names = (description.predictedFeatureName, description.predictedProbabilitiesName)
             last = reader.steps[-1].outputs[0] if reader.steps and reader.steps[-1].outputs else ""
             self._probabilities = network.labelProbabilityLayerName or last
-        self._build(steps)
+        self._build(reader.steps)
 
-    def _scaler(self, feature, scaler):
-        """The first step of a neural network: pixels times scale plus bias."""
-        colours = {"red": scaler.redBias, "green": scaler.greenBias, "blue": scaler.blueBias}
-        order = {"RGB": ("red", "green", "blue"), "BGR": ("blue", "green", "red")}.get(feature.colour)
-        bias = tuple(colours[colour] for colour in order) if order else (scaler.grayBias,)
-        # 0 cannot be told from "not set", and an image times 0 is of no use to anyone.
-        scale = scaler.channelScale or 1.0
-        rounds = self.precision == "float16"
-        return (
-            Step(
-                operator="scaler",
-                name=feature.name,
-                function=lambda image, scale, bias: image * scale + bias,
-                arguments=[Name(feature.name)],
-                parameters={
-                    "scale": half(scale) if rounds else scale,
-                    "bias": torch.tensor([half(b) if rounds else b for b in bias]).view(-1, 1, 1),
-                },
-                outputs=[f"{feature.name} scaled"],
-                shapes=[feature.shape],
-                rounds=[rounds],
-                kinds=["float"],
-            ),
-            Preprocessing(scale, bias),
-        )
+    def _read_linear(self, classifier):
+        self.format = "linear classifier"
+        description = self._archive.specification.description
+        self.labels = class_labels(classifier)
+        self._label_names = (description.predictedFeatureName, description.predictedProbabilitiesName)
+        self._probabilities = pipeline.PROBABILITIES
+        self._build([pipeline.linear_classifier(self._archive, classifier, self.inputs)])
+
+    def _read_pipeline(self, message):
+        """Several models, one after the other: each reads what the pipeline is given or an earlier one made."""
+        members = []
+        for archive in pipeline.models(self._archive, message):
+            member = copy.copy(self)  # opened like this one, and reads its own part of the file
+            member._archive = archive
+            with archive.reading("the model"):
+                member._read()
+            members.append(member)
+        classifiers = [member for member in members if member.labels is not None]
+        if len(classifiers) > 1:
+            raise self._archive.error("it has several classifiers, which is not covered", ON_A_MAC)
+        self.format = f"pipeline of a {' and a '.join(member.format for member in members)}"
+        for member in classifiers:
+            self.labels, self._label_names = member.labels, member._label_names
+            self._probabilities = pipeline.PROBABILITIES
+        for member in members:
+            self._integer_inputs |= member._integer_inputs & set(self.inputs)
+            self._float16_inputs = self._float16_inputs | member._float16_inputs & set(self.inputs)
+        self._arrays = [name for name in self.outputs if name not in self._label_names]
+        wanted = self._arrays + [self._probabilities] * bool(self._probabilities)
+        self._graph = pipeline.Chain(self._archive, members, self.inputs, wanted)
+        self.operators: collections.Counter[str] = collections.Counter()
+        for member in members:
+            self.preprocessing |= member.preprocessing
+            self.operators += member.operators
 
     def _build(self, steps):
         """Check the steps as a whole and note which tensors to keep."""
         self._arrays = [name for name in self.outputs if name not in self._label_names]
         wanted = self._arrays + ([self._probabilities] if self._probabilities else [])
-        shapes = {name: feature.shape for name, feature in self.inputs.items()}
-        self._graph = Graph(self._archive, steps, shapes, list(dict.fromkeys(wanted)), self._integer_inputs)
+        self._wanted, self._steps, self._graphs = list(dict.fromkeys(wanted)), steps, {}
+        self._graph = self._graph_of({name: feature.shape for name, feature in self.inputs.items()})
         self.operators = collections.Counter(step.operator for step in steps)
+
+    def _graph_of(self, shapes):
+        """The steps, checked for inputs of some shapes. The file may allow several."""
+        steps = [replace(step, parameters=dict(step.parameters), releases=[]) for step in self._steps]
+        return Graph(self._archive, steps, shapes, self._wanted, self._integer_inputs)
+
+    def graph_for(self, batch: dict[str, torch.Tensor]) -> Graph | pipeline.Chain:
+        """What computes inputs of these shapes; a file that allows several is checked for each once."""
+        key = tuple(tuple(value.shape[1:]) for value in batch.values())
+        own = key == tuple(self.inputs[name].shape for name in batch)
+        if own or isinstance(self._graph, pipeline.Chain):
+            return self._graph
+        if key not in self._graphs:
+            self._graphs = dict([*self._graphs.items()][-7:])  # not without end
+            with self._archive.reading("the model"):
+                self._graphs[key] = self._graph_of({name: value.shape[1:] for name, value in batch.items()})
+        return self._graphs[key]
 
     def _check_labels(self):
         """As many labels as probabilities, each once."""
@@ -254,10 +272,10 @@ class CoreMLModel:
             )
         batch = {name: self._one(feature, inputs[name]) for name, feature in self.inputs.items()}
         if self.engine == "torch":
-            return self._answer(self._graph.run(batch))
+            return self._answer(self.graph_for(batch).run(batch))
         native = self._native.predict({name: self._for_coreml(name, batch[name]) for name in batch})
         if self.engine == "both":
-            self._compare(native, self._answer(self._graph.run(batch)))
+            self._compare(native, self._answer(self.graph_for(batch).run(batch)))
         return native
 
     def probs(self, images: ArrayLike | torch.Tensor, batch_size: int | None = None) -> torch.Tensor:
@@ -300,27 +318,34 @@ class CoreMLModel:
         feature = next(iter(self.inputs.values()))
         images = self._check_batch(feature, images)
         if batch_size is None:
-            batch_size = max(1, min(256, _BATCH_BYTES // self._graph.largest_bytes))
+            graph = self.graph_for({feature.name: self._to_network(feature, images[:1])})
+            batch_size = max(1, min(256, _BATCH_BYTES // graph.largest_bytes))
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: it must be 1 or more.")
         parts = collections.defaultdict(list)
         for part in torch.split(images, batch_size):
-            for name, value in self._graph.run({feature.name: self._to_network(feature, part)}).items():
+            batch = {feature.name: self._to_network(feature, part)}
+            for name, value in self.graph_for(batch).run(batch).items():
                 parts[name].append(value)
-        return self._shaped({name: torch.cat(values) for name, values in parts.items()})
+        return self.shaped({name: torch.cat(values) for name, values in parts.items()})
 
-    def _shaped(self, results) -> dict:
+    def answer_shape(self, name: str, shape: tuple) -> tuple:
         """A file from before iOS 13 answers arrays as it declares them, or as C×H×W."""
-        for name in self._answer_shapes.keys() & set(self._arrays):
-            value, shape = results[name], self._answer_shapes[name]
-            fits = shape and np.prod(shape) == value[0].numel()
-            shape = shape if fits else value.shape[-3:]
-            results[name] = value.reshape(len(value), *shape)
+        declared = self._answer_shapes.get(name)
+        if declared is None:
+            return shape
+        return declared if declared and math.prod(declared) == math.prod(shape) else shape[-3:]
+
+    def shaped(self, results: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The arrays of a batch in the shapes that the model answers."""
+        for name in self._arrays:
+            value = results[name]
+            results[name] = value.reshape(len(value), *self.answer_shape(name, value.shape[1:]))
         return results
 
     def _answer(self, results) -> dict:
         """The first example of a batch as ``predict`` answers it."""
-        results = self._shaped(results)
+        results = self.shaped(results)
         answer = {name: results[name][0].numpy() for name in self._arrays}
         # Core ML's whole numbers have 32 bits.
         answer = {n: v.astype(np.int32) if v.dtype.kind in "iu" else v for n, v in answer.items()}
@@ -338,10 +363,10 @@ class CoreMLModel:
         """One example as a batch of one, ready for the network."""
         if isinstance(feature, ArrayInput):
             value = self._numbers(feature, torch.as_tensor(np.asarray(value)))
-            if tuple(value.shape) != feature.shape:
+            if not feature.allows(tuple(value.shape)):
                 raise ValueError(
                     f"the input '{feature.name}' has the shape {tuple(value.shape)}, "
-                    f"the model takes {feature.shape}. Reshape it."
+                    f"the model takes {feature.takes() if feature.others else feature.shape}. Reshape it."
                 )
             return to_float16(value[None]) if feature.name in self._float16_inputs else value[None]
         mode = PIL_MODES[feature.colour]
@@ -351,17 +376,18 @@ class CoreMLModel:
                 f"the image '{feature.name}' has the mode {value.mode}, the model takes {mode}. "
                 f"Use image.convert('{mode}')."
             )
-        pixels = np.asarray(value)
-        if pixels.dtype != np.uint8:
+        pixels, wanted = np.asarray(value), np.float32 if mode == "F" else np.uint8
+        if pixels.dtype != wanted and not (mode == "F" and pixels.dtype.kind == "f"):
             raise ValueError(
                 f"the image '{feature.name}' is of the type {pixels.dtype}. Give a PIL image or "
-                "a uint8 array with pixels from 0 to 255."
+                f"a {wanted.__name__} array with pixels {'of the model' if mode == 'F' else 'from 0 to 255'}."
             )
-        wanted = (feature.height, feature.width) + ((3,) if mode == "RGB" else ())
-        if pixels.shape != wanted:
+        colours, shape = (3,) if mode == "RGB" else (), pixels.shape
+        if shape[2:] != colours or not feature.allows((*feature.shape[:2], *shape[:2])):
+            own = (feature.height, feature.width, *colours)
             raise ValueError(
-                f"the image '{feature.name}' has the shape {pixels.shape}, the model takes {wanted} "
-                f"(height × width{' × 3' if mode == 'RGB' else ''}). "
+                f"the image '{feature.name}' has the shape {shape}, the model takes "
+                f"{feature.takes(2, 3) if feature.others else own} (height × width{' × 3' * len(colours)}). "
                 f"Use image.resize(({feature.width}, {feature.height}))."
             )
         tensor = torch.from_numpy(pixels.copy())
@@ -379,16 +405,19 @@ class CoreMLModel:
     def _check_batch(self, feature, images) -> torch.Tensor:
         """A batch as a tensor of the right shape and type."""
         images = torch.as_tensor(images)
-        if isinstance(feature, ImageInput) and images.dtype != torch.uint8:
+        floats = isinstance(feature, ImageInput) and PIL_MODES[feature.colour] == "F"
+        if isinstance(feature, ImageInput) and not floats and images.dtype != torch.uint8:
             raise ValueError(
                 f"the images are {images.dtype}, the model takes uint8 with pixels from 0 to 255. For floats "
                 "from 0 to 1 write (images * 255).round().to(torch.uint8)."
             )
-        shape = feature.shape[1:] if feature.shape[:1] == (1,) else feature.shape
-        if images.ndim != len(shape) + 1 or tuple(images.shape[1:]) != tuple(shape) or len(images) == 0:
+        one = feature.shape[:1] == (1,)
+        shape = (1, *images.shape[1:]) if one else tuple(images.shape[1:])
+        if not feature.allows(shape) or len(images) == 0:
+            sides = range(one, len(feature.shape))
             raise ValueError(
                 f"the batch has the shape {tuple(images.shape)}, the model takes "
-                f"{'×'.join(['N', *map(str, shape)])} with at least one example."
+                f"{'×'.join(['N', feature.takes(*sides)] if sides else ['N'])} with at least one example."
             )
         return images
 
@@ -412,8 +441,8 @@ class CoreMLModel:
             return batch[0].numpy()
         from PIL import Image
 
-        pixels = batch[0, 0].to(torch.uint8)
-        if feature.colour == "greyscale":
+        pixels = batch[0, 0].to(torch.float32 if PIL_MODES[feature.colour] == "F" else torch.uint8)
+        if feature.shape[1] == 1:
             return Image.fromarray(pixels[0].numpy())
         pixels = pixels.flip(0) if feature.colour == "BGR" else pixels
         return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
@@ -425,10 +454,10 @@ class CoreMLModel:
         feature = next(iter(self.inputs.values()))
         rows = []
         for image in self._check_batch(feature, images):
-            batch = self._to_network(feature, image[None])
-            answer = self._native.predict({feature.name: self._for_coreml(feature.name, batch)})
+            given = {feature.name: self._to_network(feature, image[None])}
+            answer = self._native.predict({n: self._for_coreml(n, value) for n, value in given.items()})
             if self.engine == "both":
-                self._compare(answer, self._answer(self._graph.run({feature.name: batch})))
+                self._compare(answer, self._answer(self.graph_for(given).run(given)))
             probs = answer[self._label_names[1]]
             rows.append([probs[label] for label in labels])
         return torch.tensor(rows, dtype=torch.float32)

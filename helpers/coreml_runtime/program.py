@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from . import constants
-from .archive import ON_A_MAC, Archive, NotCovered
+from .archive import Archive, NotCovered, reason
 from .compressed import DECODERS, decoded_size
 from .operators import OPERATORS
 from .steps import Name, Step, half
@@ -75,7 +75,7 @@ class ProgramReader:
         kind = operation.type
         constant = kind.startswith("constexpr_") and kind.removeprefix("constexpr_") in DECODERS
         if operation.blocks or not (constant or kind in OPERATORS or kind in ("const", "classify")):
-            raise self._archive.error(f"{where} is not covered", ON_A_MAC)
+            raise NotCovered(reason(kind))
         if kind == "const":
             self._define(name, constants.read(self._archive, operation.attributes["val"], name))
             return

@@ -388,8 +388,9 @@ class Graph:
                 )
             gone = [values[name] for name in step.releases if name not in self.inputs]
             live -= sum(value.numel() * value.element_size() for value in gone)
-        # Numbers in each output of one example, for whoever counts labels.
-        self.sizes = {name: math.prod(values[name].shape) for name in self.outputs}
+        # The outputs of one example, for whoever counts labels.
+        self.shapes = {name: tuple(values[name].shape) for name in self.outputs}
+        self.sizes = {name: math.prod(shape) for name, shape in self.shapes.items()}
         return largest
 
     def _too_large(self, cause, limit) -> ValueError:

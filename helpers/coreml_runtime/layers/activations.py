@@ -6,7 +6,8 @@ import torch
 
 from ..archive import NotCovered
 from ..operators import activations
-from .forms import batched, plain
+from ..operators.activations import FORMULAS
+from .forms import batched, fields, plain
 
 
 def _batchnorm(p, weights):
@@ -52,47 +53,51 @@ def _mvn_of(x, axes, scaled, epsilon):
     return (x - mean) * torch.rsqrt(variance + epsilon) if scaled else x - mean
 
 
+_PLAIN = {
+    "ReLU": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "softplus": activations.softplus,
+    "softsign": torch.nn.functional.softsign,
+    "tanh": torch.tanh,
+}
+_WITH_NUMBERS = {
+    "ELU": ("elu", "alpha"),
+    "leakyReLU": ("leaky_relu", "alpha"),
+    "linear": ("linear_activation", "alpha", "beta"),
+    "scaledTanh": ("scaled_tanh", "alpha", "beta"),
+    "sigmoidHard": ("sigmoid_hard", "alpha", "beta"),
+    "thresholdedReLU": ("thresholded_relu", "alpha"),
+}
+# One number per channel, the third dimension from the end, or one for all.
+_OF_CHANNELS = {
+    "PReLU": lambda x, alpha: torch.where(x >= 0, x, alpha * x),
+    "parametricSoftplus": lambda x, alpha, beta: alpha * activations.softplus(beta * x),
+}
+_GELUS = ("EXACT", "TANH_APPROXIMATION", "SIGMOID_APPROXIMATION")
+
+
 def _activation(p, weights):
     kind = p.WhichOneof("NonlinearityType")
     a: Any = getattr(p, kind) if kind else None
-    plain = {"ReLU": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
-    plain["softsign"] = torch.nn.functional.softsign
-    plain["softplus"] = activations.softplus
-    if kind in plain:
-        return plain[kind], {}
-    if kind == "PReLU":
-        slopes = len(a.alpha.floatValue) or len(a.alpha.float16Value) // 2
-        return _prelu_of, {"alpha": weights(a.alpha, [slopes])}
-    functions = {
-        "linear": activations.linear_activation,
-        "scaledTanh": activations.scaled_tanh,
-        "sigmoidHard": activations.sigmoid_hard,
-        "leakyReLU": activations.leaky_relu,
-        "thresholdedReLU": activations.thresholded_relu,
-        "ELU": activations.elu,
-    }
-    if kind not in functions:
+    if kind in _PLAIN:
+        return _PLAIN[kind], {}
+    if kind in _WITH_NUMBERS:
+        name, *numbers = _WITH_NUMBERS[kind]
+        return FORMULAS[name], {number: getattr(a, number) for number in numbers}
+    if kind not in _OF_CHANNELS:
         raise NotCovered(f"the function {kind}")
-    two = kind in ("linear", "scaledTanh", "sigmoidHard")
-    return functions[kind], {"alpha": a.alpha, "beta": a.beta} if two else {"alpha": a.alpha}
-
-
-def _prelu_of(x, alpha):
-    """One slope per channel, the third dimension from the end, or one for all."""
-    return torch.where(x >= 0, x, alpha.reshape(-1, 1, 1) * x)
-
-
-def _gelu(p, weights):
-    names = ("EXACT", "TANH_APPROXIMATION", "SIGMOID_APPROXIMATION")
-    return activations.gelu, {"mode": names[p.mode]}
+    names = ("alpha",) if kind == "PReLU" else ("alpha", "beta")
+    counts = [len(getattr(a, n).floatValue) or len(getattr(a, n).float16Value) // 2 for n in names]
+    values = {n: weights(getattr(a, n), [count, 1, 1]) for n, count in zip(names, counts, strict=True)}
+    return _OF_CHANNELS[kind], values
 
 
 LAYERS = {
     "activation": _activation,
     "batchnorm": _batchnorm,
-    "clampedReLU": lambda p, weights: (activations.clamped_relu, {"alpha": p.alpha, "beta": p.beta}),
-    "clip": lambda p, weights: (activations.clip, {"alpha": p.minVal, "beta": p.maxVal}),
-    "gelu": _gelu,
+    "clampedReLU": fields(FORMULAS["clamped_relu"], alpha="alpha", beta="beta"),
+    "clip": fields(FORMULAS["clip"], alpha="minVal", beta="maxVal"),
+    "gelu": lambda p, weights: (activations.gelu, {"mode": _GELUS[p.mode]}),
     "l2normalize": lambda p, weights: (activations.l2_norm, {"epsilon": p.epsilon or 1e-6}),
     "layerNormalization": _layer_normalization,
     "lrn": lambda p, weights: (
@@ -100,7 +105,7 @@ LAYERS = {
         {"size": p.localSize, "alpha": p.alpha, "beta": p.beta, "k": p.k or 1.0},
     ),
     "mvn": _mvn,
-    "softmax": plain(lambda x: activations.softmax(x, -3)),
-    "softmaxND": lambda p, weights: (activations.softmax, {"axis": p.axis}),
+    "softmax": plain(lambda x: FORMULAS["softmax"](x, -3)),
+    "softmaxND": fields(FORMULAS["softmax"], axis="axis"),
     "tanh": plain(torch.tanh),
 }

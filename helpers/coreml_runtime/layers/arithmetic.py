@@ -4,7 +4,7 @@ import torch
 
 from ..archive import NotCovered
 from ..operators import arithmetic
-from .forms import as_float, plain, vector
+from .forms import as_float, fields, plain, vector
 
 
 def _inner_product_of(x, weight, bias):
@@ -54,10 +54,6 @@ _ADD, _MULTIPLY = _chain(arithmetic.add), _chain(arithmetic.mul)
 _MAXIMUM, _MINIMUM = _chain(arithmetic.maximum), _chain(arithmetic.minimum)
 
 
-def _average_of(*inputs):
-    return sum(inputs) / len(inputs)
-
-
 def _unary_of(x, kind, alpha, epsilon, shift, scale):
     """A function of scale · x + shift."""
     x = scale * x + shift
@@ -100,10 +96,6 @@ def _scale(p, weights):
     return _scale_of, {"scale": weights(p.scale, _channels(p.shapeScale)), "bias": bias}
 
 
-def _bias(p, weights):
-    return arithmetic.add, {"y": weights(p.bias, _channels(p.shape))}
-
-
 def _compare(function):
     """Two inputs, or one that meets ``alpha``."""
 
@@ -131,80 +123,61 @@ def _reduce(function):
     return read
 
 
+_OLD_MODES = ["sum", "mean", "prod", "-", "sum_square", "l1_norm", "l2_norm", "max", "min"]
+
+
 def _reduce_old(p, weights):
     """The reduction of files from before iOS 13, which keeps the dimensions."""
-    axes = ([-3, -2, -1], [-2, -1], [-3], [-2], [-1])[p.axis]
-    if p.mode in (3, 9):
-        raise NotCovered("a sum of logarithms and the place of the largest value")
-    functions = {
-        0: arithmetic.reduce_sum,
-        1: arithmetic.reduce_mean,
-        2: arithmetic.reduce_prod,
-        4: arithmetic.reduce_sum_square,
-    }
-    functions |= {
-        5: arithmetic.reduce_l1_norm,
-        6: arithmetic.reduce_l2_norm,
-        7: arithmetic.reduce_max,
-        8: arithmetic.reduce_min,
-    }
-    return functions[p.mode], {"axes": axes, "keep_dims": True}
+    axes, epsilon = ([-3, -2, -1], [-2, -1], [-3], [-2], [-1])[p.axis], p.epsilon or 1e-6
+    if p.mode == 9:
+        return as_float(arithmetic.FORMULAS["reduce_argmax"]), {"axis": axes[0], "keep_dims": True}
+    if p.mode == 3:
+        return lambda x: torch.log(x + epsilon).sum(axes, keepdim=True), {}
+    return getattr(arithmetic, f"reduce_{_OLD_MODES[p.mode]}"), {"axes": axes, "keep_dims": True}
+
+
+def _dot_of(x, y, cosine):
+    """The products of two vectors of channels, which may be made one long before."""
+    if cosine:
+        x, y = (v / torch.linalg.vector_norm(v, dim=-3, keepdim=True) for v in (x, y))
+    return (x * y).sum(-3, keepdim=True)
 
 
 def _argument_of(function):
     """Where the largest or smallest value is."""
-
-    def read(p, weights):
-        return as_float(vector(function)), {"axis": p.axis, "keep_dims": not p.removeDim}
-
-    return read
+    return lambda p, weights: (as_float(vector(function)), {"axis": p.axis, "keep_dims": not p.removeDim})
 
 
 _ONES = "acos acosh asin asinh atan atanh ceil cos cosh erf exp2 floor round sign sin sinh tan"
+_TWO = {"add": "add", "divide": "real_div", "floorDiv": "floor_div", "max": "maximum", "min": "minimum"}
+_TWO |= {"mod": "mod", "multiply": "mul", "pow": "pow", "subtract": "sub"}
+_COMPARISONS = {"equal": "equal", "notEqual": "not_equal", "greaterThan": "greater", "lessThan": "less"}
+_COMPARISONS |= {"greaterEqual": "greater_equal", "lessEqual": "less_equal"}
+_REDUCES = {"L1": "l1_norm", "L2": "l2_norm", "LogSum": "log_sum", "LogSumExp": "log_sum_exp", "Max": "max"}
+_REDUCES |= {"Mean": "mean", "Min": "min", "Prod": "prod", "Sum": "sum", "SumSquare": "sum_square"}
 
 LAYERS = {name: plain(getattr(torch, name)) for name in _ONES.split()}
+LAYERS |= {f"{name}Broadcastable": plain(getattr(arithmetic, same)) for name, same in _TWO.items()}
+LAYERS |= {name: _compare(getattr(arithmetic, same)) for name, same in _COMPARISONS.items()}
 LAYERS |= {
-    "add": lambda p, weights: (_ADD, {"alpha": p.alpha}),
-    "addBroadcastable": plain(arithmetic.add),
-    "argMax": _argument_of(arithmetic.reduce_argmax),
-    "argMin": _argument_of(arithmetic.reduce_argmin),
-    "average": plain(_average_of),
+    f"logical{name}": _logical(getattr(torch, f"logical_{name.lower()}"))
+    for name in ("And", "Or", "Xor", "Not")
+}
+LAYERS |= {f"reduce{name}": _reduce(getattr(arithmetic, f"reduce_{same}")) for name, same in _REDUCES.items()}
+LAYERS |= {
+    "add": fields(_ADD, alpha="alpha"),
+    "argMax": _argument_of(arithmetic.FORMULAS["reduce_argmax"]),
+    "argMin": _argument_of(arithmetic.FORMULAS["reduce_argmin"]),
+    "average": plain(lambda *inputs: sum(inputs) / len(inputs)),
     "batchedMatmul": _batched_matmul,
-    "bias": _bias,
-    "divideBroadcastable": plain(arithmetic.real_div),
-    "equal": _compare(arithmetic.equal),
-    "floorDivBroadcastable": plain(arithmetic.floor_div),
-    "greaterEqual": _compare(arithmetic.greater_equal),
-    "greaterThan": _compare(arithmetic.greater),
+    "bias": lambda p, weights: (arithmetic.add, {"y": weights(p.bias, _channels(p.shape))}),
+    "dot": fields(_dot_of, cosine="cosineSimilarity"),
     "innerProduct": _inner_product,
-    "lessEqual": _compare(arithmetic.less_equal),
-    "lessThan": _compare(arithmetic.less),
-    "logicalAnd": _logical(torch.logical_and),
-    "logicalNot": _logical(torch.logical_not),
-    "logicalOr": _logical(torch.logical_or),
-    "logicalXor": _logical(torch.logical_xor),
     "max": lambda p, weights: (_MAXIMUM, {"alpha": 0.0}),
-    "maxBroadcastable": plain(arithmetic.maximum),
     "min": lambda p, weights: (_MINIMUM, {"alpha": 0.0}),
-    "minBroadcastable": plain(arithmetic.minimum),
-    "modBroadcastable": plain(arithmetic.mod),
-    "multiply": lambda p, weights: (_MULTIPLY, {"alpha": p.alpha}),
-    "multiplyBroadcastable": plain(arithmetic.mul),
-    "notEqual": _compare(arithmetic.not_equal),
-    "powBroadcastable": plain(arithmetic.pow),
+    "multiply": fields(_MULTIPLY, alpha="alpha"),
     "reduce": _reduce_old,
-    "reduceL1": _reduce(arithmetic.reduce_l1_norm),
-    "reduceL2": _reduce(arithmetic.reduce_l2_norm),
-    "reduceLogSum": _reduce(arithmetic.reduce_log_sum),
-    "reduceLogSumExp": _reduce(arithmetic.reduce_log_sum_exp),
-    "reduceMax": _reduce(arithmetic.reduce_max),
-    "reduceMean": _reduce(arithmetic.reduce_mean),
-    "reduceMin": _reduce(arithmetic.reduce_min),
-    "reduceProd": _reduce(arithmetic.reduce_prod),
-    "reduceSum": _reduce(arithmetic.reduce_sum),
-    "reduceSumSquare": _reduce(arithmetic.reduce_sum_square),
     "scale": _scale,
-    "subtractBroadcastable": plain(arithmetic.sub),
     "unary": _unary,
-    "whereBroadcastable": plain(arithmetic.select),
+    "whereBroadcastable": plain(arithmetic.FORMULAS["select"]),
 }

@@ -52,3 +52,18 @@ def as_float(function):
 def plain(function):
     """A layer without parameters."""
     return lambda p, weights: (function, {})
+
+
+def fields(function, **names):
+    """A layer whose parameters are fields of the format, some under another name: ``alpha="minVal"``."""
+
+    def read(p, weights):
+        values = {key: getattr(p, name) for key, name in names.items()}
+        return function, {
+            key: value if isinstance(value, _ONE) else list(value) for key, value in values.items()
+        }
+
+    return read
+
+
+_ONE = (bool, int, float)

@@ -4,7 +4,8 @@ import torch
 
 from ..archive import NotCovered, Unfit
 from ..operators import places
-from .forms import as_float, edges, plain, vector
+from ..operators.places import FORMULAS
+from .forms import as_float, batched, edges, fields, plain, vector
 
 
 def _concat_of(*inputs, axis, interleave=False):
@@ -12,9 +13,7 @@ def _concat_of(*inputs, axis, interleave=False):
 
 
 def _concat(p, weights):
-    if p.sequenceConcat:
-        raise NotCovered("joining sequences")
-    return _concat_of, {"axis": -3}
+    return _concat_of, {"axis": -5 if p.sequenceConcat else -3}
 
 
 def _slice_of(x, begin, end, stride, axis):
@@ -27,17 +26,6 @@ def _slice_of(x, begin, end, stride, axis):
 
 def _slice(p, weights):
     return _slice_of, {"begin": p.startIndex, "end": p.endIndex, "stride": p.stride or 1, "axis": p.axis}
-
-
-def _slice_static(p, weights):
-    return vector(places.slice_by_index), {
-        "begin": list(p.beginIds),
-        "end": list(p.endIds),
-        "stride": list(p.strides),
-        "begin_mask": list(p.beginMasks),
-        "end_mask": list(p.endMasks),
-        "squeeze_mask": list(p.squeezeMasks),
-    }
 
 
 def _split_nd(p, weights):
@@ -59,8 +47,20 @@ def _flatten_of(x, channels_last):
     return x.flatten(-3)[..., None, None]
 
 
-def _flatten(p, weights):
-    return _flatten_of, {"channels_last": p.mode == 1}
+def _reshape_of(x, shape, channels_last):
+    """Of rank 5. With the channels last, the numbers are taken and put down pixel by pixel."""
+    if len(shape) not in (3, 4):
+        raise Unfit(f"a target of {len(shape)} dimensions")
+    sequence, (c, h, w) = shape[0] if len(shape) == 4 else x.shape[0], shape[-3:]
+    if not channels_last:
+        return x.reshape(sequence, 1, c, h, w)
+    return x.movedim(-3, -1).reshape(sequence, 1, h, w, c).movedim(-1, -3)
+
+
+def _permute(p, weights):
+    """Of rank 5: sequence, C, H, W in another order; the batch stays the second."""
+    order = [axis + (axis > 0) for axis in list(p.axis) or range(4)]
+    return FORMULAS["transpose"], {"perm": [order[0], 1, *order[1:]]}
 
 
 def _pad_layer(p, weights):
@@ -76,24 +76,34 @@ def _constant_pad(p, weights):
 
 
 def _crop(p, weights):
-    amounts = edges(p.cropAmounts)
-    return places.crop, {"crop_height": amounts[:2], "crop_width": amounts[2:]}
+    return _crop_of, {"amounts": edges(p.cropAmounts), "offset": list(p.offset)}
+
+
+def _crop_of(x, *other, amounts, offset):
+    """Some rows and columns off; or, from an offset on, as many as another picture has."""
+    if other:
+        (height, width), (top, left) = other[0].shape[-2:], offset
+        amounts = [top, x.shape[-2] - top - height, left, x.shape[-1] - left - width]
+    return places.crop(x, amounts[:2], amounts[2:])
 
 
 def _reorganize_data(p, weights):
-    functions = (places.space_to_depth, places.depth_to_space, places.pixel_shuffle)
+    functions = (places.space_to_depth, places.depth_to_space, FORMULAS["pixel_shuffle"])
     names = ("block_size", "block_size", "upscale_factor")
-    return functions[p.mode], {names[p.mode]: p.blockSize}
-
-
-def _top_k(p, weights):
-    return as_float(places.topk), {"k": p.K, "axis": p.axis, "ascending": p.useBottomK}
+    return batched(functions[p.mode]), {names[p.mode]: p.blockSize}
 
 
 def _embedding_of(x, weight, bias):
     """One row of a table for each number; the last dimension of size 1 becomes the row."""
     rows = weight.t()[x.squeeze(-1).long()]
     return rows if bias is None else rows + bias
+
+
+def _embedding(p, weights):
+    return lambda x, **parameters: _embedding_of(x[..., 0, 0], **parameters)[..., None, None], {
+        "weight": weights(p.weights, [p.outputChannels, p.inputDim]),
+        "bias": weights(p.bias, [p.outputChannels]) if p.hasBias else None,
+    }
 
 
 def _embedding_nd(p, weights):
@@ -114,68 +124,76 @@ def _scatter(function):
     return read
 
 
-def _one_hot(p, weights):
-    return places.one_hot, {
-        "one_hot_vector_size": p.oneHotVectorSize,
-        "axis": p.axis,
-        "on_value": p.onValue,
-        "off_value": p.offValue,
-    }
-
-
-def _load_constant(p, weights):
-    return _constant_of, {"value": weights(p.data, p.shape)}
-
-
-def _constant_of(value):
-    return value
-
-
 LAYERS = {
-    "argSort": lambda p, weights: (as_float(places.argsort), {"axis": p.axis, "ascending": not p.descending}),
-    "broadcastToStatic": lambda p, weights: (torch.broadcast_to, {"size": list(p.targetShape)}),
+    "argSort": lambda p, weights: (
+        as_float(FORMULAS["argsort"]),
+        {"axis": p.axis, "ascending": not p.descending},
+    ),
+    "broadcastToLike": plain(lambda x, like: torch.broadcast_to(x, like.shape)),
+    "broadcastToStatic": fields(torch.broadcast_to, size="targetShape"),
     "concat": _concat,
-    "concatND": lambda p, weights: (_concat_of, {"axis": p.axis, "interleave": p.interleave}),
+    "concatND": fields(_concat_of, axis="axis", interleave="interleave"),
     "constantPad": _constant_pad,
     "copy": plain(lambda x: x),
     "crop": _crop,
-    "cumSum": lambda p, weights: (
-        places.cumsum,
-        {"axis": p.axis, "exclusive": p.excludeFinalSum, "reverse": p.reverse},
-    ),
+    "cumSum": fields(places.cumsum, axis="axis", exclusive="excludeFinalSum", reverse="reverse"),
+    "embedding": _embedding,
     "embeddingND": _embedding_nd,
-    "expandDims": lambda p, weights: (places.expand_dims, {"axes": list(p.axes)}),
-    "fillDynamic": lambda p, weights: (places.fill, {"shape": None, "value": p.value}),
-    "fillLike": lambda p, weights: (places.fill_like, {"value": p.value}),
-    "fillStatic": lambda p, weights: (places.fill, {"shape": list(p.targetShape), "value": p.value}),
-    "flatten": _flatten,
-    "flattenTo2D": lambda p, weights: (places.flatten2d, {"axis": p.axis}),
-    "gather": lambda p, weights: (places.gather, {"axis": p.axis}),
-    "gatherAlongAxis": lambda p, weights: (places.gather_along_axis, {"axis": p.axis}),
+    "expandDims": fields(places.expand_dims, axes="axes"),
+    "fillDynamic": lambda p, weights: (FORMULAS["fill"], {"shape": None, "value": p.value}),
+    "fillLike": fields(FORMULAS["fill_like"], value="value"),
+    "fillStatic": fields(FORMULAS["fill"], shape="targetShape", value="value"),
+    "flatten": fields(_flatten_of, channels_last="mode"),
+    "flattenTo2D": fields(FORMULAS["flatten2d"], axis="axis"),
+    "gather": fields(places.gather, axis="axis"),
+    "gatherAlongAxis": fields(places.gather_along_axis, axis="axis"),
     "gatherND": plain(places.gather_nd),
-    "getShape": plain(as_float(places.shape)),
-    "loadConstant": _load_constant,
-    "loadConstantND": _load_constant,
-    "matrixBandPart": lambda p, weights: (places.band_part, {"lower": p.numLower, "upper": p.numUpper}),
-    "oneHot": _one_hot,
+    "getShape": plain(as_float(FORMULAS["shape"])),
+    "loadConstant": lambda p, weights: (lambda value: value, {"value": weights(p.data, p.shape)}),
+    "loadConstantND": lambda p, weights: (lambda value: value, {"value": weights(p.data, p.shape)}),
+    "lowerTriangular": fields(torch.tril, diagonal="k"),
+    "matrixBandPart": fields(FORMULAS["band_part"], lower="numLower", upper="numUpper"),
+    "oneHot": fields(
+        places.one_hot,
+        one_hot_vector_size="oneHotVectorSize",
+        axis="axis",
+        on_value="onValue",
+        off_value="offValue",
+    ),
     "padding": _pad_layer,
-    "rankPreservingReshape": lambda p, weights: (places.reshape, {"shape": list(p.targetShape)}),
+    "permute": _permute,
+    "rankPreservingReshape": fields(places.reshape, shape="targetShape"),
     "reorganizeData": _reorganize_data,
-    "reshapeStatic": lambda p, weights: (places.reshape, {"shape": list(p.targetShape)}),
+    "reshape": fields(_reshape_of, shape="targetShape", channels_last="mode"),
+    "reshapeLike": plain(lambda x, like: x.reshape(like.shape)),
+    "reshapeStatic": fields(places.reshape, shape="targetShape"),
     "reverse": lambda p, weights: (
-        places.reverse,
+        FORMULAS["reverse"],
         {"axes": [i for i, turn in enumerate(p.reverseDim) if turn]},
     ),
     "scatter": _scatter(places.scatter),
     "scatterAlongAxis": _scatter(places.scatter_along_axis),
     "scatterND": _scatter(places.scatter_nd),
+    "sequenceRepeat": lambda p, weights: (FORMULAS["tile"], {"reps": [p.nRepetitions or 1, 1, 1, 1, 1]}),
     "slice": _slice,
-    "sliceStatic": _slice_static,
+    "sliceStatic": fields(
+        vector(places.slice_by_index),
+        begin="beginIds",
+        end="endIds",
+        stride="strides",
+        begin_mask="beginMasks",
+        end_mask="endMasks",
+        squeeze_mask="squeezeMasks",
+    ),
     "split": lambda p, weights: (places.split, {"axis": -3, "num_splits": p.nOutputs}),
     "splitND": _split_nd,
-    "squeeze": lambda p, weights: (vector(places.squeeze), {"axes": None if p.squeezeAll else list(p.axes)}),
-    "stack": lambda p, weights: (lambda *inputs, axis: places.stack(inputs, axis), {"axis": p.axis}),
-    "tile": lambda p, weights: (places.tile, {"reps": list(p.reps)}),
-    "topK": _top_k,
-    "transpose": lambda p, weights: (places.transpose, {"perm": list(p.axes)}),
+    "squeeze": lambda p, weights: (
+        vector(FORMULAS["squeeze"]),
+        {"axes": None if p.squeezeAll else list(p.axes)},
+    ),
+    "stack": fields(lambda *inputs, axis: FORMULAS["stack"](inputs, axis), axis="axis"),
+    "tile": fields(FORMULAS["tile"], reps="reps"),
+    "topK": fields(as_float(places.topk), k="K", axis="axis", ascending="useBottomK"),
+    "transpose": fields(FORMULAS["transpose"], perm="axes"),
+    "upperTriangular": fields(torch.triu, diagonal="k"),
 }

@@ -12,25 +12,23 @@ from . import activations, arithmetic, places, resizing, sequences, windows
 
 COVERED = {
     activations: """
-        batch_norm clamped_relu clip elu gelu instance_norm l2_norm layer_norm leaky_relu
-        linear_activation local_response_norm prelu relu6 scaled_tanh sigmoid_hard silu softmax
-        softplus softplus_parametric softsign thresholded_relu
+        batch_norm gelu instance_norm l2_norm layer_norm local_response_norm prelu softplus
+        softplus_parametric
     """,
     arithmetic: """
-        add atanh cast einsum equal floor_div greater greater_equal inverse less less_equal linear
-        log logical_and logical_or logical_xor matmul maximum minimum mod mul not_equal pow real_div
-        reduce_argmax reduce_argmin reduce_l1_norm reduce_l2_norm reduce_log_sum reduce_log_sum_exp
-        reduce_max reduce_mean reduce_min reduce_prod reduce_sum reduce_sum_square rsqrt
-        scaled_dot_product_attention select square sub threshold
+        add cast equal floor_div greater greater_equal less less_equal linear logical_and
+        logical_or logical_xor matmul maximum minimum mod mul not_equal pow real_div
+        reduce_l1_norm reduce_l2_norm reduce_log_sum reduce_log_sum_exp reduce_max reduce_mean
+        reduce_min reduce_prod reduce_sum reduce_sum_square sub
     """,
     resizing: """
-        resample resize_bilinear resize_nearest_neighbor upsample_bilinear upsample_nearest_neighbor
+        affine resample resize resize_bilinear resize_nearest_neighbor upsample_bilinear
+        upsample_nearest_neighbor
     """,
     places: """
-        argsort band_part concat crop cumsum depth_to_space expand_dims fill fill_like flatten2d
-        gather gather_along_axis gather_nd identity one_hot pad pixel_shuffle pixel_unshuffle
-        range_1d reshape reverse scatter scatter_along_axis scatter_nd shape slice_by_index
-        slice_by_size space_to_depth split squeeze stack tile topk transpose
+        concat crop cumsum depth_to_space expand_dims gather gather_along_axis
+        gather_nd one_hot pad range_1d reshape scatter scatter_along_axis scatter_nd
+        slice_by_index slice_by_size space_to_depth split topk
     """,
     sequences: """
         lstm
@@ -39,7 +37,7 @@ COVERED = {
         avg_pool conv conv_transpose l2_pool max_pool
     """,
 }
-"""The operators of each family, by their names in the file."""
+"""The operators of each family that are functions of it, by their names in the file."""
 
 ONES = """
     abs acos asin atan ceil cos cosh erf exp exp2 floor logical_not relu round sigmoid sign sin sinh
@@ -48,5 +46,7 @@ ONES = """
 """Those that torch has under the same name, one value at a time."""
 
 OPERATORS = {name: arithmetic.of_one(getattr(torch, name)) for name in ONES.split()}
+for family in (activations, arithmetic, places):
+    OPERATORS |= family.FORMULAS
 OPERATORS |= {name: getattr(family, name) for family, names in COVERED.items() for name in names.split()}
 """Every operator of ML programs that is covered; any other is refused by name."""

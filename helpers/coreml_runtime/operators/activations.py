@@ -1,5 +1,7 @@
 """Normalisation and activations."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
@@ -49,21 +51,6 @@ def local_response_norm(x, size, alpha=1e-4, beta=0.75, k=1.0):
 # Activations
 
 
-def clip(x, alpha, beta):
-    """Cut off below alpha and above beta."""
-    return torch.clamp(x, alpha, beta)
-
-
-def clamped_relu(x, alpha, beta):
-    """x above 0, alpha · x below, cut off above beta."""
-    return torch.clamp(torch.where(x >= 0, x, alpha * x), max=beta)
-
-
-def elu(x, alpha=1.0):
-    """x above 0, alpha · (eˣ - 1) below."""
-    return torch.where(x >= 0, x, alpha * torch.expm1(torch.clamp(x, max=0.0)))
-
-
 def gelu(x, mode="EXACT"):
     """x · Φ(x), exactly or by one of two approximations."""
     if mode == "SIGMOID_APPROXIMATION":
@@ -73,39 +60,9 @@ def gelu(x, mode="EXACT"):
     return F.gelu(x, approximate="tanh" if mode == "TANH_APPROXIMATION" else "none")
 
 
-def leaky_relu(x, alpha=0.01):
-    """x above 0, alpha · x below."""
-    return torch.where(x >= 0, x, alpha * x)
-
-
-def linear_activation(x, alpha=1.0, beta=0.0):
-    """alpha · x + beta."""
-    return alpha * x + beta
-
-
 def prelu(x, alpha):
     """Leaky ReLU with one slope per channel (dimension 1)."""
     return F.prelu(x, as_tensor(alpha).reshape(-1))
-
-
-def relu6(x):
-    """ReLU cut off at 6."""
-    return torch.clamp(x, 0.0, 6.0)
-
-
-def scaled_tanh(x, alpha=1.0, beta=1.0):
-    """alpha · tanh(beta · x)."""
-    return alpha * torch.tanh(beta * x)
-
-
-def sigmoid_hard(x, alpha=0.2, beta=0.5):
-    """alpha · x + beta, cut off at 0 and 1."""
-    return torch.clamp(alpha * x + beta, 0.0, 1.0)
-
-
-def silu(x):
-    """x · sigmoid(x)."""
-    return x * torch.sigmoid(x)
 
 
 def softplus(x):
@@ -120,16 +77,18 @@ def softplus_parametric(x, alpha, beta):
     return alpha.reshape(shape) * softplus(beta.reshape(shape) * x)
 
 
-def softsign(x):
-    """x / (1 + |x|)."""
-    return x / (1 + torch.abs(x))
-
-
-def softmax(x, axis=-1):
-    """eˣ divided by its sum along one dimension."""
-    return F.softmax(x, dim=axis)
-
-
-def thresholded_relu(x, alpha=1.0):
-    """x where it is at least alpha, else 0."""
-    return torch.where(x < alpha, torch.zeros_like(x), x)
+FORMULAS: dict[str, Callable[..., torch.Tensor]] = {
+    "clamped_relu": lambda x, alpha, beta: torch.clamp(torch.where(x >= 0, x, alpha * x), max=beta),
+    "clip": lambda x, alpha, beta: torch.clamp(x, alpha, beta),
+    "elu": lambda x, alpha=1.0: torch.where(x >= 0, x, alpha * torch.expm1(torch.clamp(x, max=0.0))),
+    "leaky_relu": lambda x, alpha=0.01: torch.where(x >= 0, x, alpha * x),
+    "linear_activation": lambda x, alpha=1.0, beta=0.0: alpha * x + beta,
+    "relu6": lambda x: torch.clamp(x, 0.0, 6.0),
+    "scaled_tanh": lambda x, alpha=1.0, beta=1.0: alpha * torch.tanh(beta * x),
+    "sigmoid_hard": lambda x, alpha=0.2, beta=0.5: torch.clamp(alpha * x + beta, 0.0, 1.0),
+    "silu": lambda x: x * torch.sigmoid(x),
+    "softmax": lambda x, axis=-1: F.softmax(x, dim=axis),
+    "softsign": lambda x: x / (1 + torch.abs(x)),
+    "thresholded_relu": lambda x, alpha=1.0: torch.where(x < alpha, torch.zeros_like(x), x),
+}
+"""Operators that one line says."""

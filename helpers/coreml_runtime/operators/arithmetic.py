@@ -1,6 +1,7 @@
 """Arithmetic: products, one value at a time, two values, and reductions."""
 
 import operator
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -34,47 +35,12 @@ def matmul(x, y, transpose_x=False, transpose_y=False):
     return torch.matmul(x, y)
 
 
-def einsum(values, equation):
-    """The sum over the letters that the right side of the equation leaves out."""
-    return torch.einsum(equation, *values)
-
-
-def scaled_dot_product_attention(query, key, value, attn_mask=None):
-    """softmax(query · keyᵀ / √size + mask) · value."""
-    return F.scaled_dot_product_attention(query, key, value, attn_mask)
-
-
 # One value at a time
 
 
 def of_one(function):
     """An operator with one side. Its signature says so, which that of torch's own function does not."""
     return lambda x: function(x)
-
-
-def atanh(x, epsilon=0.0):
-    """The inverse of tanh. Core ML takes an epsilon and says nothing of it."""
-    return torch.atanh(x)
-
-
-def square(x):
-    """x²."""
-    return x * x
-
-
-def inverse(x, epsilon=1e-4):
-    """1 / (x + epsilon)."""
-    return 1.0 / (x + epsilon)
-
-
-def rsqrt(x, epsilon=1e-12):
-    """1 / √(x + epsilon)."""
-    return torch.rsqrt(x + epsilon)
-
-
-def log(x, epsilon=1e-45):
-    """Natural logarithm of x + epsilon."""
-    return torch.log(x + epsilon)
 
 
 def cast(x, dtype):
@@ -133,16 +99,6 @@ maximum = of_two(lambda x, y: torch.maximum(as_tensor(x), as_tensor(y)))
 minimum = of_two(lambda x, y: torch.minimum(as_tensor(x), as_tensor(y)))
 
 
-def select(cond, a, b):
-    """a where the condition holds, else b."""
-    return torch.where(as_tensor(cond) != 0, as_tensor(a), as_tensor(b))
-
-
-def threshold(x, alpha):
-    """x, but at least alpha."""
-    return torch.clamp(x, min=alpha)
-
-
 # Reductions
 
 
@@ -178,11 +134,25 @@ def reduce_prod(x, axes, keepdim):
     return x
 
 
-def reduce_argmax(x, axis=-1, keep_dims=False, output_dtype="int32"):
-    """Where the largest value is; the first one, if there are several."""
-    return torch.argmax(x, axis, keepdim=keep_dims)
-
-
-def reduce_argmin(x, axis=-1, keep_dims=False, output_dtype="int32"):
-    """Where the smallest value is; the first one, if there are several."""
-    return torch.argmin(x, axis, keepdim=keep_dims)
+FORMULAS: dict[str, Callable[..., torch.Tensor]] = {
+    # Core ML takes an epsilon and says nothing of it.
+    "atanh": lambda x, epsilon=0.0: torch.atanh(x),
+    "einsum": lambda values, equation: torch.einsum(equation, *values),
+    "inverse": lambda x, epsilon=1e-4: 1.0 / (x + epsilon),
+    "log": lambda x, epsilon=1e-45: torch.log(x + epsilon),
+    # Of several largest or smallest values the first.
+    "reduce_argmax": lambda x, axis=-1, keep_dims=False, output_dtype="int32": torch.argmax(
+        x, axis, keep_dims
+    ),
+    "reduce_argmin": lambda x, axis=-1, keep_dims=False, output_dtype="int32": torch.argmin(
+        x, axis, keep_dims
+    ),
+    "rsqrt": lambda x, epsilon=1e-12: torch.rsqrt(x + epsilon),
+    "scaled_dot_product_attention": lambda query, key, value, attn_mask=None: F.scaled_dot_product_attention(
+        query, key, value, attn_mask
+    ),
+    "select": lambda cond, a, b: torch.where(as_tensor(cond) != 0, as_tensor(a), as_tensor(b)),
+    "square": lambda x: x * x,
+    "threshold": lambda x, alpha: torch.clamp(x, min=alpha),
+}
+"""Operators that one line says."""

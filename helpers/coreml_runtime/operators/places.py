@@ -1,6 +1,7 @@
 """Order, shape and place: the same values, elsewhere."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -8,11 +9,6 @@ import torch.nn.functional as F
 from ..archive import NotCovered, Unfit
 from .arithmetic import as_numbers, as_tensor
 from .windows import pad_spatial
-
-
-def argsort(x, axis=-1, ascending=False):
-    """The places of the values, sorted; equal values keep their order."""
-    return torch.argsort(x, dim=axis, descending=not ascending, stable=True)
 
 
 def topk(x, k=1, axis=-1, ascending=False, sort=True, return_indices=True, output_indices_dtype="int32"):
@@ -38,36 +34,10 @@ def cumsum(x, axis=0, exclusive=False, reverse=False):
 # Shape and place
 
 
-def identity(x):
-    """x as it is."""
-    return as_tensor(x)
-
-
-def shape(x):
-    """The shape as a tensor of integers."""
-    return torch.tensor(x.shape, dtype=torch.int32, device="cpu")  # known even when x has no memory
-
-
 def reshape(x, shape):
     """The same values in another shape; -1 is worked out, 0 keeps that dimension."""
     shape = as_numbers(shape)
     return as_tensor(x).reshape([x.shape[i] if size == 0 else size for i, size in enumerate(shape)])
-
-
-def flatten2d(x, axis=1):
-    """The dimensions before ``axis`` in one, those from it on in another."""
-    axis = axis % x.ndim if axis < 0 else axis
-    return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
-
-
-def transpose(x, perm):
-    """The dimensions in another order."""
-    return x.permute(perm)
-
-
-def squeeze(x, axes=None):
-    """Without the dimensions of size 1 (all of them, or ``axes``)."""
-    return as_tensor(x).squeeze() if axes is None else as_tensor(x).squeeze(axes)
 
 
 def expand_dims(x, axes):
@@ -86,11 +56,6 @@ def concat(values, axis, interleave=False):
         return torch.cat(values, axis)
     axis = axis % values[0].ndim
     return torch.stack(values, axis + 1).flatten(axis, axis + 1)
-
-
-def stack(values, axis):
-    """Joined along a new dimension."""
-    return torch.stack([as_tensor(value) for value in values], axis)
 
 
 def split(x, axis, num_splits=0, split_sizes=None):
@@ -144,13 +109,16 @@ def gather(x, indices, axis=0, batch_dims=0, validate_indices=False):
     """The entries at ``indices`` along one dimension."""
     x = as_tensor(x)
     axis = axis % x.ndim
-    if batch_dims:
-        if axis != batch_dims:
-            raise NotCovered(f"batch_dims={batch_dims} along the dimension {axis}")
-        return gather_nd(x, as_tensor(indices)[..., None], batch_dims)
     indices = _places(indices, x.shape[axis], x.device)
-    picked = x.index_select(axis, indices.reshape(-1))
-    return picked.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    if not batch_dims:
+        return x.index_select(axis, indices.reshape(-1)).reshape([*before, *indices.shape, *after])
+    if not 0 <= batch_dims <= axis:
+        raise Unfit(f"batch_dims={batch_dims} along the dimension {axis}")
+    # Batches × what lies between × the dimension × the rest; each batch has indices of its own.
+    x = x.reshape(math.prod(before[:batch_dims]), math.prod(before[batch_dims:]), x.shape[axis], -1)
+    picked = indices.reshape(len(x), 1, -1, 1).expand(-1, x.shape[1], -1, x.shape[3])
+    return torch.gather(x, 2, picked).reshape([*before, *indices.shape[batch_dims:], *after])
 
 
 def gather_along_axis(x, indices, axis=0, validate_indices=False):
@@ -227,25 +195,10 @@ def one_hot(indices, one_hot_vector_size, axis=-1, on_value=1, off_value=0):
     return torch.where(hot, as_tensor(on_value), as_tensor(off_value))
 
 
-def fill(shape, value=0.0):
-    """A tensor of one value."""
-    return torch.full(as_numbers(shape), value)
-
-
 def range_1d(end, start, step):
     """Numbers from ``start`` to ``end`` in steps."""
     numbers = [value.item() if torch.is_tensor(value) else value for value in (start, end, step)]
     return torch.arange(*numbers)
-
-
-def tile(x, reps):
-    """The tensor repeated along each dimension."""
-    return torch.tile(as_tensor(x), as_numbers(reps))
-
-
-def reverse(x, axes=None):
-    """Turned round along some dimensions, all when ``axes`` is missing."""
-    return x.flip(list(range(x.ndim)) if axes is None else axes)
 
 
 def crop(x, crop_height, crop_width):
@@ -255,17 +208,6 @@ def crop(x, crop_height, crop_width):
     if min(top, bottom, left, right) < 0 or height < 1 or width < 1:
         raise Unfit(f"of {x.shape[-2]} rows and {x.shape[-1]} columns it would leave {height} and {width}")
     return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
-
-
-def fill_like(ref_tensor, value=0.0):
-    """One value in the shape of a tensor."""
-    return torch.full(as_tensor(ref_tensor).shape, value)
-
-
-def band_part(x, lower=-1, upper=-1):
-    """Zero outside of a band around the diagonal; -1 keeps that whole side."""
-    x = x if lower < 0 else torch.triu(x, -lower)
-    return x if upper < 0 else torch.tril(x, upper)
 
 
 def depth_to_space(x, block_size):
@@ -280,16 +222,6 @@ def space_to_depth(x, block_size):
     n, channels, height, width = x.shape
     x = x.reshape(n, channels, height // block_size, block_size, width // block_size, block_size)
     return x.permute(0, 3, 5, 1, 2, 4).reshape(n, -1, height // block_size, width // block_size)
-
-
-def pixel_shuffle(x, upscale_factor):
-    """Channels become pixels; the block's place is the faster part of the channel number."""
-    return F.pixel_shuffle(x, upscale_factor)
-
-
-def pixel_unshuffle(x, downscale_factor):
-    """The reverse of ``pixel_shuffle``."""
-    return F.pixel_unshuffle(x, downscale_factor)
 
 
 def pad(x, pad, mode="constant", constant_val=0.0):
@@ -309,3 +241,30 @@ def pad(x, pad, mode="constant", constant_val=0.0):
             places = last - (last - places.abs()).abs() if mode == "reflect" else places.clamp(0, last)
             x = x.index_select(axis, places)
     return x
+
+
+FORMULAS: dict[str, Callable[..., torch.Tensor]] = {
+    # Equal values keep their order.
+    "argsort": lambda x, axis=-1, ascending=False: torch.argsort(
+        x, dim=axis, descending=not ascending, stable=True
+    ),
+    # Zero outside of a band around the diagonal; -1 keeps that whole side.
+    "band_part": lambda x, lower=-1, upper=-1: x.triu(-lower if lower >= 0 else -x.shape[-2]).tril(
+        upper if upper >= 0 else x.shape[-1]
+    ),
+    "fill": lambda shape, value=0.0: torch.full(as_numbers(shape), value),
+    "fill_like": lambda ref_tensor, value=0.0: torch.full(as_tensor(ref_tensor).shape, value),
+    "flatten2d": lambda x, axis=1: x.reshape(math.prod(x.shape[: axis % x.ndim if axis < 0 else axis]), -1),
+    "identity": lambda x: as_tensor(x),
+    # Channels become pixels; the block's place is the faster part of the channel number.
+    "pixel_shuffle": lambda x, upscale_factor: F.pixel_shuffle(x, upscale_factor),
+    "pixel_unshuffle": lambda x, downscale_factor: F.pixel_unshuffle(x, downscale_factor),
+    "reverse": lambda x, axes=None: x.flip(list(range(x.ndim)) if axes is None else axes),
+    # Known even when x has no memory.
+    "shape": lambda x: torch.tensor(x.shape, dtype=torch.int32, device="cpu"),
+    "squeeze": lambda x, axes=None: as_tensor(x).squeeze() if axes is None else as_tensor(x).squeeze(axes),
+    "stack": lambda values, axis: torch.stack([as_tensor(value) for value in values], axis),
+    "tile": lambda x, reps: torch.tile(as_tensor(x), as_numbers(reps)),
+    "transpose": lambda x, perm: x.permute(perm),
+}
+"""Operators that one line says."""

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from ..archive import NotCovered, Unfit
+from .arithmetic import as_numbers, as_tensor
 
 
 def _nearest(x, axis, size):
@@ -51,12 +52,28 @@ def _positions(mode, old, new, device):
     return places.clamp(0, old - 1)
 
 
+def resize(x, shape, resized_dims, interpolation_mode="LINEAR", sampling_mode="DEFAULT"):
+    """The last dimensions in another size, 0 meaning its own; ``shape`` ends with the new sizes."""
+    count, shape = int(resized_dims), as_numbers(shape)
+    if not 0 <= count <= min(len(shape), x.ndim) or interpolation_mode not in ("LINEAR", "NEAREST_NEIGHBOR"):
+        raise Unfit(f"{count} new sizes out of {shape} in the mode {interpolation_mode!r}")
+    if interpolation_mode == "NEAREST_NEIGHBOR" and sampling_mode != "DEFAULT":
+        raise NotCovered(f"which of two pixels is the nearest with {sampling_mode!r}")
+    for axis in range(-count, 0):
+        size = shape[axis] or x.shape[axis]
+        if interpolation_mode == "LINEAR":
+            x = _linear(x, axis, size, sampling_mode)
+        else:
+            x = _nearest(x, axis, size)
+    return x
+
+
 def _linear(x, axis, size, mode):
     """One dimension in another size, between pixels in proportion to the distance."""
     places = _positions(mode, x.shape[axis], size, x.device)
     before = places.floor().long()
     after = (before + 1).clamp(max=x.shape[axis] - 1)
-    share = (places - before).float().reshape([-1] if axis == -1 else [-1, 1])
+    share = (places - before).float().reshape([-1, *[1] * (-1 - axis)])
     return x.index_select(axis, before) * (1 - share) + x.index_select(axis, after) * share
 
 
@@ -76,6 +93,25 @@ def upsample_bilinear(
     mode = "STRICT_ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS" if half else "DEFAULT"
     height, width = map(math.floor, _scaled(x, scale_factor_height, scale_factor_width))
     return resize_bilinear(x, height, width, mode)
+
+
+def affine(
+    x,
+    transform_matrix,
+    output_height,
+    output_width,
+    sampling_mode,
+    padding_mode,
+    padding_value,
+    coordinates_mode,
+    align_corners,
+):
+    """The picture turned, moved and scaled: at each new place, from -1 to 1, what lies where the matrix points."""
+    if not align_corners or coordinates_mode != "normalized_minus_one_to_one":
+        raise NotCovered(f"coordinates {coordinates_mode!r} from edge to edge of the corner pixels")
+    matrix = as_tensor(transform_matrix).float().reshape(-1, 2, 3).expand(x.shape[0], 2, 3)
+    grid = F.affine_grid(matrix, [*x.shape[:2], int(output_height), int(output_width)], align_corners=True)
+    return resample(x, grid, sampling_mode, padding_mode, padding_value, coordinates_mode, align_corners)
 
 
 def resample(x, coordinates, sampling_mode, padding_mode, padding_value, coordinates_mode, align_corners):

@@ -135,9 +135,18 @@ def _pool(x, kind, kernel_sizes, strides, pad_type, pad, ceil_mode, exclude_padd
     return total / mean(pad_spatial(ones, ends), kernel_sizes, strides)
 
 
-def max_pool(x, kernel_sizes, strides=None, pad_type="valid", pad=None, ceil_mode=False, ceil_drops="each"):
-    """The largest value of each window."""
-    return _pool(x, "max", kernel_sizes, strides, pad_type, pad, ceil_mode, False, ceil_drops)
+def _of_kind(kind):
+    """The largest value of each window ("max"), or the root of the sum of squares ("l2")."""
+
+    def compute(
+        x, kernel_sizes, strides=None, pad_type="valid", pad=None, ceil_mode=False, ceil_drops="each"
+    ):
+        return _pool(x, kind, kernel_sizes, strides, pad_type, pad, ceil_mode, False, ceil_drops)
+
+    return compute
+
+
+max_pool, l2_pool = _of_kind("max"), _of_kind("l2")
 
 
 def avg_pool(
@@ -157,8 +166,3 @@ def avg_pool(
     """
     exclude = exclude_padding_from_average
     return _pool(x, "average", kernel_sizes, strides, pad_type, pad, ceil_mode, exclude, ceil_drops)
-
-
-def l2_pool(x, kernel_sizes, strides=None, pad_type="valid", pad=None, ceil_mode=False, ceil_drops="each"):
-    """The root of the sum of squares of each window."""
-    return _pool(x, "l2", kernel_sizes, strides, pad_type, pad, ceil_mode, False, ceil_drops)
