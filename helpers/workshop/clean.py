@@ -49,11 +49,11 @@ def someones(artifacts):
 
 def asked(folder, found):
     """Whether someone at the keyboard says that a folder may go."""
-    more = ", ... (%d in all)" % len(found) if len(found) > 3 else ""
+    more = f", ... ({len(found)} in all)" if len(found) > 3 else ""
     name = folder.relative_to(ROOT).as_posix()
-    print("%s holds work of yours: %s%s" % (name, ", ".join(found[:3]), more))
+    print(f"{name} holds work of yours: {', '.join(found[:3])}{more}")
     if not sys.stdin.isatty():
-        print("  kept: nobody is here to be asked. `rm -r %s` deletes it." % name)
+        print(f"  kept: nobody is here to be asked. `rm -r {name}` deletes it.")
         return False
     if input("  Delete it? [y/N] ").strip().lower() in ("y", "yes"):
         return True
@@ -78,7 +78,9 @@ def clean():
     """Delete everything that was made, but not ``data/``, ``.venv`` and what someone wants to keep."""
     artifacts = ROOT / "artifacts"
     kept = {folder for folder, found in someones(artifacts).items() if not asked(folder, found)}
-    folders = [path for path in ROOT.iterdir() if path.is_dir() and path.name not in (".venv", ".git", "data")]
+    folders = [
+        path for path in ROOT.iterdir() if path.is_dir() and path.name not in (".venv", ".git", "data")
+    ]
     caches = [path for folder in folders for path in folder.rglob("__pycache__")]
     for path in [artifacts, *(ROOT / name for name in TOOLS), *ROOT.glob("*.egg-info"), *caches]:
         if path.exists() or path.is_symlink():
@@ -91,4 +93,4 @@ if __name__ == "__main__":
     except (KeyboardInterrupt, EOFError):
         sys.exit("\nInterrupted. Nothing was deleted.")
     except OSError as error:
-        sys.exit("%s cannot be deleted: %s. Give yourself write access." % (error.filename, error.strerror))
+        sys.exit(f"{error.filename} cannot be deleted: {error.strerror}. Give yourself write access.")

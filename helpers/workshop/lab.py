@@ -59,7 +59,9 @@ def layout() -> Path:
 def why_not(port: int) -> str:
     """Why JupyterLab cannot listen on a port, and what to do; "" where it can."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what a JupyterLab that ended leaves is free
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # what a JupyterLab that ended leaves is free
         try:
             probe.bind(("127.0.0.1", port))
             return ""
@@ -97,7 +99,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(problem)
     reset.keep()
     if any(map(os.path.exists, CONTAINERS)) and not any("ip=" in one for one in further):
-        print(f"In a container: publish the port ({chosen.port}), and start it with: make lab LAB=--ip=0.0.0.0")
+        print(
+            f"In a container: publish the port ({chosen.port}), and start it with: make lab LAB=--ip=0.0.0.0"
+        )
     print("Ctrl-C here ends JupyterLab and all that runs in it.", flush=True)
     os.chdir(paths.ROOT)
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *told, *further])
