@@ -27,7 +27,9 @@ sys.exit(doctor.main())
 
 def examine(*parts, python=sys.executable, before=None, command=(), **variables):
     """Run the doctor, with these parts of its own processes only: its exit code, and what -> (mark, found)."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("CHAPTER_", "CIFAR10_"))}
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("CHAPTER_", "CIFAR10_"))
+    }
     answer = subprocess.run(
         [*command, python, "-c", EXAMINE, *parts],
         cwd=paths.ROOT,
@@ -75,7 +77,9 @@ def moved(farm):
 
 
 def test_this_installation_is_right():
-    code, rows = examine("device", "native", "trust", "kernel", CHAPTER_ARTIFACTS=os.environ["CHAPTER_ARTIFACTS"])
+    code, rows = examine(
+        "device", "native", "trust", "kernel", CHAPTER_ARTIFACTS=os.environ["CHAPTER_ARTIFACTS"]
+    )
     assert code == 0 and not [row for row in rows.items() if row[1][0] == "FIX"]
     assert re.search(r"threads, (float32|bfloat16)", rows["device and number type"][1])
     assert rows["Core ML Tools' native parts"] == ("OK", "load")
@@ -141,12 +145,18 @@ def test_the_helpers_of_another_folder(tmp_path):
     (tmp_path / "helpers/__init__.py").write_text("")
     code, rows = examine(PYTHONPATH=str(tmp_path))
     assert code == 1
-    assert rows["the helpers of this folder"] == ("FIX", "those of another are imported, or none: run `make setup`")
+    assert rows["the helpers of this folder"] == (
+        "FIX",
+        "those of another are imported, or none: run `make setup`",
+    )
 
 
 def kernel_named_python3(folder, *argv):
     (folder / "kernels/python3").mkdir(parents=True)
-    spec = {"argv": [*map(str, argv), "-m", "ipykernel_launcher", "-f", "{connection_file}"], "display_name": "x"}
+    spec = {
+        "argv": [*map(str, argv), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": "x",
+    }
     (folder / "kernels/python3/kernel.json").write_text(json.dumps(spec))
     return str(folder)
 
@@ -181,7 +191,9 @@ def test_a_full_disk(tmp_path):
     inside = ["unshare", "-rm", "sh", "-c", f'{mount} && exec "$@"', "sh"]
     code, rows = examine(command=inside, CHAPTER_ARTIFACTS=str(tmp_path))
     mark, found = rows["CHAPTER_ARTIFACTS to write to"]
-    assert code == 1 and mark == "FIX" and re.match(r"0.0 GB free: free some, or set CHAPTER_ARTIFACTS", found)
+    assert (
+        code == 1 and mark == "FIX" and re.match(r"0.0 GB free: free some, or set CHAPTER_ARTIFACTS", found)
+    )
 
 
 def test_a_folder_for_artifacts_that_cannot_be_written(tmp_path):
@@ -237,7 +249,9 @@ def test_a_dead_source_does_not_matter_while_another_answers(cifar10, monkeypatc
     rows = looked()
     assert rows["CIFAR-10"][0] == "OK" and "not here yet" in rows["CIFAR-10"][1]
     assert rows["good"][0] == "OK" and re.fullmatch(r"answers in \d+\.\d s", rows["good"][1])
-    assert rows["dead"][0] == "OK" and rows["dead"][1].startswith("not needed: another answers (cannot be reached")
+    assert rows["dead"][0] == "OK" and rows["dead"][1].startswith(
+        "not needed: another answers (cannot be reached"
+    )
 
 
 def test_no_data_and_no_source_that_answers(cifar10, monkeypatch, server):
@@ -272,7 +286,11 @@ def test_damaged_data(cifar10, monkeypatch, tmp_path):
 def test_a_shared_folder_without_the_data(cifar10, monkeypatch, tmp_path):
     monkeypatch.setenv("CHAPTER_CIFAR10", str(tmp_path))
     mark, found = looked()["CIFAR-10"]
-    assert mark == "FIX" and "there is no cifar-10-batches-py in it" in found and "unset CHAPTER_CIFAR10" in found
+    assert (
+        mark == "FIX"
+        and "there is no cifar-10-batches-py in it" in found
+        and "unset CHAPTER_CIFAR10" in found
+    )
 
 
 # -- the rest
