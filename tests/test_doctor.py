@@ -274,10 +274,9 @@ def test_damaged_data(cifar10, monkeypatch, tmp_path):
     batches = tmp_path / "data/cifar-10-batches-py"
     batches.mkdir(parents=True)
     (batches / "data_batch_1").write_bytes(b"not a batch")
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
     mark, found = looked()["CIFAR-10"]
     assert mark == "FIX"
-    assert re.search(r"is damaged: .* Type: rm -r data/cifar-10-batches-py\. The next", found)
+    assert re.search(r'is damaged: .* Type: rm -r "\$CHAPTER_DATA"/cifar-10-batches-py\. The next', found)
     monkeypatch.setenv("CHAPTER_CIFAR10", str(tmp_path / "data"))
     mark, found = looked()["CIFAR-10"]
     assert mark == "FIX" and "type: unset CHAPTER_CIFAR10" in found

@@ -152,7 +152,8 @@ def data() -> list[Row]:
     if wrong and wrong[0].startswith(shared):
         text = f"{wrong[0]}Copy {cifar10.FOLDER} there again, or type: unset {shared}"
     elif wrong:
-        text = f"{wrong[0]}Type: rm -r data/{cifar10.FOLDER}. The next notebook downloads it again"
+        folder = '"$CHAPTER_DATA"' if variables.read("CHAPTER_DATA") else "data"
+        text = f"{wrong[0]}Type: rm -r {folder}/{cifar10.FOLDER}. The next notebook downloads it again"
     elif found is not None:
         text = said[-1].removesuffix(".")
     elif answers:

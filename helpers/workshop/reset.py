@@ -55,10 +55,10 @@ def from_git() -> dict[str, bytes]:
 
 def keep() -> None:
     """Put a copy of the notebooks aside where git does not know them, unless there is one of this version."""
-    copy = copy_folder()
-    if copy.exists() or from_git():
-        return
     with contextlib.suppress(OSError):  # a read-only install: nobody can change the notebooks there
+        copy = copy_folder()
+        if copy.exists() or from_git():
+            return
         copy.parent.mkdir(exist_ok=True)
         with paths.replacing_folder(copy) as fresh:
             for name, content in found(NOTEBOOKS).items():
