@@ -8,7 +8,6 @@ import io
 import os
 import platform
 import re
-import resource
 import socket
 import subprocess
 import sys
@@ -16,18 +15,19 @@ from collections import namedtuple
 from pathlib import Path
 
 import nbformat
-import psutil
 import pytest
 import torch
 from torch import nn
 
 from helpers import coreml, data, netron_view
+from helpers.drawings import make_drawings
+from helpers.model import AlexNet
 from helpers.onnx_coreml import convert
 from helpers.plumbing import paths
 from helpers.plumbing.device import pick_device
 from helpers.plumbing.quiet import coremltools, quiet
 from helpers.recipe import Recipe
-from helpers.training import time_per_step
+from helpers.training import fit
 from helpers.workshop import environment, lab
 
 PAGE = (paths.ROOT / "notebooks/troubleshooting.md").read_text(encoding="utf-8")
@@ -169,17 +169,19 @@ def a_full_disk(patch, files, tmp_path):
     return said(write)
 
 
+class Greedy(AlexNet):
+    """A network whose layers would take more memory than any machine has."""
+
+    def forward(self, images):
+        return super().forward(images) + torch.empty(2**45)
+
+
 def no_memory(patch, files, tmp_path):
-    recipe = dataclasses.replace(Recipe.quick(), batch_size=2**15)
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    little = (
-        psutil.Process().memory_info().vms + 300_000_000
-    )  # enough for the pictures, not for what a layer makes
-    resource.setrlimit(resource.RLIMIT_AS, (little, hard))
-    try:
-        return f"MemoryError: {said(time_per_step, recipe, device='cpu', steps=1)}"
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    pictures = data.CIFAR10(*make_drawings(train=64, test=16), source="drawings")
+    recipe = dataclasses.replace(Recipe.quick(), batch_size=64, width=0.0625)
+    with pytest.raises(MemoryError) as raised:
+        fit(Greedy(width=0.0625), pictures, recipe, device="cpu")
+    return f"MemoryError: {raised.value}"
 
 
 def a_port_that_is_taken(patch, files, tmp_path):
