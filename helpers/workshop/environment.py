@@ -125,12 +125,19 @@ def check_python():
             "This Python has no '%s' module. On Debian and Ubuntu install it with: "
             "sudo apt install python%d.%d-venv" % (error.name, sys.version_info[0], sys.version_info[1])
         )
+    if why_no_build():
+        stop(why_no_build())
+
+
+def why_no_build():
+    """Why coremltools cannot be installed on this system: a sentence, or "" if it can."""
     machine = (platform.system(), platform.machine())
-    if machine[0] == "Windows" or machine in (("Linux", "aarch64"), ("Linux", "arm64")):
-        stop(
-            "coremltools has no build for %s on %s. It runs on macOS, on Linux with an x86-64 processor, "
-            "and on Windows inside WSL (see README, Platforms)." % machine
-        )
+    if machine[0] != "Windows" and machine not in (("Linux", "aarch64"), ("Linux", "arm64")):
+        return ""
+    return (
+        "coremltools has no build for %s on %s. It runs on macOS, on Linux with an x86-64 processor, "
+        "and on Windows inside WSL (see README, Platforms)." % machine
+    )
 
 
 def wanted_stamp(names=PINS):
@@ -422,7 +429,7 @@ def check():
 
 
 def main(arguments):
-    """``make setup``; with ``tools`` those of the workshop too; with ``run``, ``make run`` takes this process's place."""
+    """``make setup``; with ``tools`` those of the workshop too; ``run`` and ``doctor`` take this process's place."""
     if sys.version_info >= (3, 6):  # an older one is refused below, in words that it can read
         sys.path.insert(0, ROOT)
         from helpers.plumbing.mode import mode
@@ -431,6 +438,11 @@ def main(arguments):
             mode()
         except ValueError as error:
             stop(str(error))
+    if arguments[:1] == ["doctor"]:
+        python = VENV_PYTHON if venv_version() else sys.executable
+        if python != VENV_PYTHON:
+            check_python()
+        os.execv(python, [python, "-m", "helpers.workshop.doctor"])
     setup(tools=arguments[:1] == ["tools"])
     if arguments[:1] == ["run"]:
         # Ctrl-C waits until helpers.workshop.run is there to answer it.

@@ -55,6 +55,7 @@ from traitlets.config import Config
 from helpers import chapter
 from helpers.plumbing import paths
 from helpers.plumbing.mode import mode
+from helpers.workshop import reset
 from helpers.workshop.environment import alone
 
 NOTEBOOKS = paths.ROOT / "notebooks"
@@ -167,7 +168,7 @@ def execute(path) -> tuple[nbformat.NotebookNode, float, str]:
     except Exception as error:  # nbformat has many errors for a damaged file
         name = paths.shorten(path)
         raise ValueError(
-            f"{name} is no notebook, or damaged ({type(error).__name__}). Get it back with: git checkout {name}"
+            f"{name} is no notebook, or damaged ({type(error).__name__}). Get it back with: make reset"
         ) from error
     began = time.perf_counter()
     print(f"\n{path.stem}", flush=True)
@@ -396,6 +397,7 @@ def main(arguments=None) -> int:
     try:
         os.environ["CHAPTER_MODE"] = mode()
         notebooks = find(chosen.names)
+        reset.keep()
         # Two runs at once would take each other's network for their own.
         with alone(
             paths.artifacts_dir(), "Another `make run` is at work in this folder. This one waits for its end."
