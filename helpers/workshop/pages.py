@@ -22,13 +22,9 @@ EMPTY_HEAD = re.compile(r"<thead>\s*<tr>(\s*<td[^>]*></td>)+\s*</tr>\s*</thead>"
 """The head of a table that has none: Markdown insists on it."""
 LINK = re.compile(r'<a href="(\w+)\.(?:ipynb|md)(#[^"]*)?">(.*?)</a>', re.DOTALL)
 """A link from one notebook or text of ``notebooks/`` to another."""
-OFFLINE = {
-    "mathjax_url": "",
-    "require_js_url": "",
-    "jquery_url": "",
-    "mermaid_js_url": "",
-    "embed_images": True,
-}
+OFFLINE = dict.fromkeys(("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url"), "")
+"""No page asks anything of another host. (Nor are pictures of a text embedded, of which there are none: nbconvert
+would close every ``<details>`` before its contents.)"""
 
 
 class Page(HTMLExporter):
