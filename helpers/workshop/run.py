@@ -257,7 +257,7 @@ def save_outputs(notebook, path) -> None:
 
 def made_files() -> dict[str, int]:
     """The files and folders in ``artifacts/`` that a reader may want, and their bytes."""
-    skipped = {"executed", "results", "scratch", "summary.json", "runs", "bench"}
+    skipped = {"executed", "slides", "results", "scratch", "summary.json", "runs", "bench"}
     made = {}
     for path in sorted(paths.artifacts_dir().iterdir()):
         if path.name not in skipped and not path.name.startswith("."):
