@@ -597,7 +597,7 @@ def test_nothing_in_a_strangers_file_becomes_html(sharp_model, drawings, tmp_pat
     page = coreml.model_card(path, drawings.test_images[0])._repr_html_()
     tags = Tags(page)
     assert not tags.open
-    assert tags.found == {"h4", "table", "thead", "tbody", "tr", "th", "td", "img"}
+    assert tags.found == {"p", "b", "table", "thead", "tbody", "tr", "th", "td", "img"}
     assert page.count("<img") == 1
 
 

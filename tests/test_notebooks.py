@@ -168,6 +168,33 @@ def test_its_head_says_how_long_it_takes(path):
     assert re.search(r"\d+ (seconds|minutes) in `quick` mode, \d+ (seconds|minutes) in `full` mode", head)
 
 
+@every_notebook
+def test_its_head_says_how_long_it_is_read(path):
+    notebook = nbformat.read(path, as_version=4)
+    saved = notebook.cells[0].source
+    head = readme.with_reading_time(saved, notebook)
+    assert saved in (head, "\n".join(line for line in head.splitlines() if not line.startswith(readme.READING)))
+    (line,) = re.findall(r"^\| \*\*Reading\*\* \| about (\d+) minutes; (\d+) for .* \|\n\| \*\*It takes", head, re.M)
+    assert 2 <= int(line[0]) < int(line[1]) < 100
+    notebook.cells[0].source = head
+    assert readme.with_reading_time(head, notebook) == head == readme.with_time(head, path.stem)
+
+
+def test_the_minutes_of_reading_are_those_of_words_lines_and_figures():
+    v4 = nbformat.v4
+    text = v4.new_markdown_cell("word " * 238)
+    code = v4.new_code_cell("x = 1\n\n" * 50)
+    figure = v4.new_output("display_data", {"image/png": ""})
+    assert readme.reading_minutes(v4.new_notebook(cells=[text])) == 1
+    assert readme.reading_minutes(v4.new_notebook(cells=[code])) == 6
+    assert readme.reading_minutes(v4.new_notebook(cells=[v4.new_code_cell("", outputs=[figure] * 15)])) == 3
+    assert readme.reading_minutes(v4.new_notebook(cells=[text, text, code])) == 8
+    table = v4.new_markdown_cell("# A\n\n| | |\n|---|---|\n| **You will** | see |\n\nText.")
+    head = readme.with_reading_time(table.source, v4.new_notebook(cells=[table]))
+    assert head.splitlines()[4:7] == ["| **You will** | see |", head.splitlines()[5], ""]
+    assert head.splitlines()[5].startswith("| **Reading** | about 1 minutes")
+
+
 def test_a_readme_without_a_place_for_its_table_is_an_error():
     with pytest.raises(ValueError, match="no place for the table 'map'"):
         readme.filled("# an empty page")

@@ -77,7 +77,7 @@ class ModelCard:
 
     def _repr_html_(self) -> str:
         """The card as HTML; every text in it is escaped."""
-        parts = [f"<h4>{html.escape(_clean(self.path.name, 100))}</h4>"]
+        parts = [f"<p><b>{html.escape(_clean(self.path.name, 100))}</b></p>"]
         if self.answer:
             parts.append(_prediction(self.picture, self.answer))
         parts.append(f"<table {_TABLE}><tbody>")

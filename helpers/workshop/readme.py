@@ -5,6 +5,7 @@ by the function of that name below. Nothing between the two is typed by hand.
 """
 
 import re
+from collections.abc import Callable
 
 import nbformat
 
@@ -13,6 +14,10 @@ from helpers.plumbing import paths
 from helpers.plumbing.measured import read
 
 README = paths.ROOT / "README.md"
+TEACHING = paths.ROOT / "notebooks/teaching.md"
+READING = "| **Reading** |"
+TIMES = (READING, "| **It takes** |")
+"""How the lines about time begin in the table of a notebook's head."""
 ROAD = paths.ROOT / "notebooks" / "road.png"
 STOPS = [
     ("1", "train", "ten classes"),
@@ -195,6 +200,23 @@ def the_photos() -> str:
     return _table(["pictures and road", "right (95 % interval)", "difference in points"], rows)
 
 
+def the_times() -> str:
+    """For a teacher: how long a notebook is read, and how long the machine works on it."""
+    measured = read("notebooks")
+    modes = [name for name in ("quick", "full") if name in measured]
+    rows, minutes = [], []
+    for name in chapter.NOTEBOOKS:
+        minutes.append(reading_minutes(_notebook(name)))
+        seconds = [measured[one]["seconds"].get(name) for one in modes]
+        times = ["–" if one is None else chapter.in_words(one) for one in seconds]
+        rows.append([f"[{name}]({name}.ipynb)", f"{minutes[-1]} minutes", *times])
+    totals = [chapter.in_words(sum(measured[one]["seconds"].values())) for one in modes]
+    rows.append(["all", f"{sum(minutes)} minutes", *totals])
+    head = ["notebook", "to read", *(f"the machine, `{one}`" for one in modes)]
+    machines = ", ".join(chapter.measured_on(measured))
+    return _table(head, rows) + f"\n\nMachine times: {machines}."
+
+
 TABLES = {
     "map": the_map,
     "numbers": the_numbers,
@@ -205,21 +227,64 @@ TABLES = {
 }
 
 
-def filled(text: str) -> str:
+TEACHING_TABLES = {"times": the_times}
+
+
+def filled(text: str, tables: dict[str, Callable[[], str]] = TABLES) -> str:
     """``text`` with every table written anew.
 
     Raises:
         ValueError: a table's place is missing.
     """
-    for name, write in TABLES.items():
+    for name, write in tables.items():
         place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         if not place.search(text):
             raise ValueError(
-                f"README.md has no place for the table {name!r}: <!-- {name} --> … <!-- end {name} -->."
+                f"The text has no place for the table {name!r}: <!-- {name} --> … <!-- end {name} -->."
             )
         table = write()
         text = place.sub(lambda found, table=table: f"{found[1]}{table}\n{found[2]}", text)
     return text
+
+
+WORDS_PER_MINUTE, LINES_PER_MINUTE, SECONDS_PER_FIGURE = 238, 500 / 60, 12
+"""How fast a notebook is read. Words: adults, silently, in English that is no fiction (Brysbaert, How many words do we
+read per minute?, Journal of Memory and Language 109, 2019). Code: 500 lines an hour, the pace above which reviewers
+overlook more (Cohen, Best Kept Secrets of Peer Code Review, SmartBear 2006). Figures: the 12 seconds that Medium gives
+the first picture of an article."""
+FOREIGN = 1.5
+"""How much longer those need who read English as a foreign language: an estimate."""
+
+
+def reading_minutes(notebook) -> int:
+    """Estimate the minutes that it takes to read a notebook, its code and its figures, without running it.
+
+    The lines about time in its head are not counted: they are written from the result.
+    """
+    words = lines = figures = 0
+    for cell in notebook.cells:
+        text = [line for line in cell.source.splitlines() if line.strip() and not line.startswith(TIMES)]
+        if cell.cell_type == "markdown":
+            words += len(re.findall(r"\w[\w.,'’-]*", "\n".join(text)))
+        else:
+            lines += len(text)
+            figures += sum("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+    minutes = words / WORDS_PER_MINUTE + lines / LINES_PER_MINUTE + figures * SECONDS_PER_FIGURE / 60
+    return max(1, round(minutes))
+
+
+def with_reading_time(source: str, notebook) -> str:
+    """The first cell of a notebook with the line that says how long it is read, above that of the machine's time."""
+    minutes = reading_minutes(notebook)
+    line = f"{READING} about {minutes} minutes; {round(FOREIGN * minutes)} for those to whom English is foreign |"
+    lines = [one for one in source.splitlines() if not one.startswith(READING)]
+    tables = [place for place, one in enumerate(lines) if one.startswith("|")]
+    before = [place for place in tables if lines[place].startswith(TIMES)] or [tables[-1] + 1]
+    return "\n".join([*lines[: before[0]], line, *lines[before[0] :]])
+
+
+def _notebook(name: str):
+    return nbformat.read(paths.ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
 
 
 def takes(notebook: str) -> str:
@@ -242,14 +307,16 @@ def with_time(source: str, notebook: str) -> str:
 
 
 def update() -> None:
-    """Write the README's tables and the times in the notebooks' heads anew."""
-    text = filled(README.read_text(encoding="utf-8"))
-    with paths.replacing(README) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Write the tables of README and teaching.md, and the times in the notebooks' heads, anew."""
+    for path, tables in ((README, TABLES), (TEACHING, TEACHING_TABLES)):
+        text = filled(path.read_text(encoding="utf-8"), tables)
+        with paths.replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     for name in chapter.NOTEBOOKS:
         path = paths.ROOT / "notebooks" / f"{name}.ipynb"
         notebook = nbformat.read(path, as_version=4)
-        notebook.cells[0].source = with_time(notebook.cells[0].source, name)
+        head = with_time(notebook.cells[0].source, name)
+        notebook.cells[0].source = with_reading_time(head, notebook)
         with paths.replacing(path) as temporary:
             nbformat.write(notebook, temporary)
 

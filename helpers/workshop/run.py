@@ -41,6 +41,7 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,14 +49,13 @@ import nbformat
 import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from nbconvert import HTMLExporter
 from nbstripout import strip_output
 from traitlets.config import Config
 
 from helpers import chapter
 from helpers.plumbing import paths
 from helpers.plumbing.mode import mode
-from helpers.workshop import reset
+from helpers.workshop import pages, reset
 from helpers.workshop.environment import alone
 
 NOTEBOOKS = paths.ROOT / "notebooks"
@@ -231,18 +231,21 @@ async def _execute(notebook, path, folder: Path) -> str:
     return ""
 
 
-def write_page(notebook, name: str) -> None:
-    """Write one executed notebook and its HTML page, which needs no network, to ``artifacts/executed/``."""
+def pages_folder() -> Path:
     folder = paths.artifacts_dir() / "executed"
     folder.mkdir(exist_ok=True)
+    return folder
+
+
+def write_page(notebook, name: str, beside: Collection[str] = ()) -> None:
+    """Write one executed notebook and its HTML page, which needs no network, to ``artifacts/executed/``.
+
+    ``beside`` names the pages that this run writes.
+    """
+    folder = pages_folder()
     with paths.replacing(folder / f"{name}.ipynb") as temporary:
         nbformat.write(notebook, temporary)
-    exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", embed_images=True)
-    page, _ = exporter.from_notebook_node(
-        notebook, resources={"metadata": {"name": name, "path": str(NOTEBOOKS)}}
-    )
-    with paths.replacing(folder / f"{name}.html", len(page)) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    pages.write(notebook, folder / f"{name}.html", beside)
 
 
 def save_outputs(notebook, path) -> None:
@@ -254,7 +257,7 @@ def save_outputs(notebook, path) -> None:
 
 def made_files() -> dict[str, int]:
     """The files and folders in ``artifacts/`` that a reader may want, and their bytes."""
-    skipped = {"executed", "results", "scratch", "summary.json", "runs", "bench"}
+    skipped = {"executed", "slides", "results", "scratch", "summary.json", "runs", "bench"}
     made = {}
     for path in sorted(paths.artifacts_dir().iterdir()):
         if path.name not in skipped and not path.name.startswith("."):
@@ -349,11 +352,14 @@ def keep_measured(summary: dict) -> None:
 
 def run_all(notebooks, chosen) -> int:
     """Run the notebooks, keep what is to be kept of each, and print the table; return the exit code."""
-    seconds = {}
+    seconds: dict[str, float] = {}
+    beside = {path.stem for path in [*notebooks, *pages.texts(), *pages_folder().glob("*.html")]}
+    with interruption.later():
+        pages.write_texts(pages_folder(), beside)
     for path in notebooks:
         notebook, seconds[path.stem], error = execute(path)
         with interruption.later():
-            write_page(notebook, path.stem)
+            write_page(notebook, path.stem, beside)
         if error:
             print(f"\n{path.name} stopped with an error:\n\n{error}", file=sys.stderr)
             return 1
