@@ -81,12 +81,10 @@ def open_photo(path: str | Path | bytes) -> Image.Image:
         FileNotFoundError: there is no such file.
         ValueError: it is no picture, is damaged, or has too many pixels; the message names the file.
     """
-    if isinstance(path, bytes):
-        file, name = io.BytesIO(path), "This photo"
-    else:
-        file, name = Path(path), paths.shorten(path)
-        if not file.is_file():
-            raise FileNotFoundError(f"There is no photo {name}. Check its name.")
+    file = io.BytesIO(path) if isinstance(path, bytes) else Path(path)
+    name = paths.shorten(file) if isinstance(file, Path) else "This photo"
+    if isinstance(file, Path) and not file.is_file():
+        raise FileNotFoundError(f"There is no photo {name}. Check its name.")
     import pillow_heif
 
     pillow_heif.register_heif_opener()

@@ -27,7 +27,6 @@ REMOTE = {
     "KAGGLE_KERNEL_RUN_TYPE": "Kaggle",
     "BINDER_SERVICE_HOST": "Binder",
     "JUPYTERHUB_API_URL": "a JupyterHub",
-    "CODESPACES": "GitHub Codespaces",
 }
 """Environment variable → where it is set: a machine that no phone can reach."""
 

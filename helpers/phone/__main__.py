@@ -24,6 +24,8 @@ def main() -> int:
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
+    if isinstance(server, phone.Widget):
+        return 2
     print("Ctrl-C ends it.", flush=True)
     try:
         while server.running:

@@ -65,11 +65,12 @@ class Collection:
         folder = self.folder / self._places[label]
         folder.mkdir(parents=True, exist_ok=True)
         small = picture.width * picture.height <= LOSSLESS_PIXELS
+        options: dict = {} if small else {"quality": 95, "subsampling": 0}
         path = folder / f"{secrets.token_hex(8)}.{'png' if small else 'jpg'}"
         picture.info = {}  # a comment of the photo's would go with it
         try:
             with paths.replacing(path) as temporary:
-                picture.save(temporary, **({} if small else {"quality": 95, "subsampling": 0}))
+                picture.save(temporary, **options)
             answers = self.roads.ask(photos.open_photo(path))
             name = path.relative_to(self.folder).as_posix()
             return self._count(name, self.roads.labels[label], answers, phone, same)
