@@ -69,6 +69,8 @@ def serve(
     """
     if not isinstance(minutes, int | float) or not 0 < minutes < 10_000:
         raise ValueError(f"minutes={minutes!r} is how long it runs: a number above 0, e.g. 60.")
+    if port not in range(2**16):
+        raise ValueError(f"port={port!r} is a whole number from 0, which is any that is free, to 65535.")
     remote = next((name for sign, name in REMOTE.items() if os.environ.get(sign)), "")
     if remote:
         print(f"This kernel runs on {remote}, where no phone can reach it. Upload photos here instead.")
@@ -79,7 +81,7 @@ def serve(
         former.stop()
     try:
         server = Server(collection, host, port, minutes)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise OSError(
             f"Nothing can listen on {host}, port {port} ({error}). Leave port= out to get one that is free; lan= names "
             "one of this computer's own addresses."

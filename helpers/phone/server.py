@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from tornado import httpserver, netutil, web
+from tornado import httpserver, web
 
 from helpers import photos
 from helpers.ios_app import CHINESE
@@ -66,11 +66,12 @@ class Server:
     def __init__(self, collection: Collection, host: str, port: int, minutes: float):
         self._collection, self._seconds = collection, 60 * minutes
         self.counts, self.chart = collection.counts, collection.chart
-        sockets = netutil.bind_sockets(port, host, socket.AF_INET)
+        own = socket.create_server((host, port))
+        own.setblocking(False)
         token = secrets.token_urlsafe(16)
-        self.address = f"http://{host}:{sockets[0].getsockname()[1]}/{token}/"
+        self.address = f"http://{host}:{own.getsockname()[1]}/{token}/"
         self._loop, self._ended = asyncio.new_event_loop(), asyncio.Event()
-        serving = self._serve(sockets, Desk(collection, token))
+        serving = self._serve(own, Desk(collection, token))
         self._thread = threading.Thread(target=self._run, args=[serving], daemon=True, name="helpers.phone")
         self._thread.start()
 
@@ -92,11 +93,11 @@ class Server:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(serving)
 
-    async def _serve(self, sockets, desk) -> None:
+    async def _serve(self, own, desk) -> None:
         app = web.Application([("/(.*)", Handler, {"desk": desk})], log_function=lambda handler: None)
         limits: dict = {"idle_connection_timeout": SECONDS, "body_timeout": SECONDS, "max_header_size": 2**14}
         http = Listener(app, max_body_size=2**50, max_buffer_size=2**20, **limits)
-        http.add_sockets(sockets)
+        http.add_socket(own)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._ended.wait(), self._seconds)
         http.stop()
@@ -181,7 +182,8 @@ class Handler(web.RequestHandler):
             self.set_header(name, value)
         self.phone = self.get_query_argument("phone", "")
         if self.request.method == "POST":
-            if int(self.request.headers.get("Content-Length", 0)) > LARGEST:
+            length = self.request.headers.get("Content-Length", "0")
+            if not re.fullmatch("[0-9]{1,9}", length) or int(length) > LARGEST:
                 self.refuse(413)
             elif not re.fullmatch("[0-9a-f]{0,32}", self.phone) or self.desk.busy(self.phone):
                 self.refuse(429)

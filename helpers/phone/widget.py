@@ -34,7 +34,7 @@ class Widget:
         if not self.photo.value:
             return
         try:
-            picture = photos.open_photo(bytes(self.photo.value[0].content))
+            picture = photos.open_photo(bytes(self.photo.value[0]["content"]))
         except ValueError as error:
             self.said.value = html.escape(str(error))
             return
@@ -54,7 +54,7 @@ class Widget:
         self.keep.disabled = True
         place = None if self.label.value == -1 else self.label.value
         try:
-            self._collection.keep(bytes(self.photo.value[0].content), place)
+            self._collection.keep(bytes(self.photo.value[0]["content"]), place)
         except (OSError, ValueError) as error:
             self.said.value = html.escape(str(error))
             return
