@@ -797,3 +797,19 @@ def test_the_answer_is_the_runtimes(serve, files, photo):
     image = photos.shrink(photos.open_photo(photo))
     probs = load(files["camera network"]).probs(image[None])[0]
     assert ask(serve().address, photo)[1]["roads"][0]["probs"] == probs.tolist()
+
+
+def test_the_time_is_measured_with_the_networks_that_ship(tmp_path, monkeypatch):
+    from helpers.workshop import readme
+    from tests.proof import phone as proof
+
+    monkeypatch.setattr(proof, "TABLE", tmp_path / "phone.json")
+    monkeypatch.setattr(proof, "TURNS", 1)
+    threads = torch.get_num_threads()
+    assert proof.main() in (0, 1)  # a busy machine is slow
+    torch.set_num_threads(threads)
+    table = json.loads((tmp_path / "phone.json").read_text(encoding="utf-8"))
+    assert len(table["photos"]) == 3 and all(one["median_ms"] > 0 for one in table["photos"].values())
+    real = readme.read
+    monkeypatch.setattr(readme, "read", lambda name: table if name == "phone" else real(name))
+    assert readme.the_proofs().count("from a phone's page to its answer") == 3
