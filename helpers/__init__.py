@@ -38,6 +38,7 @@ onnx_coreml     04  convert(): ONNX → Core ML, with the proof that the numbers
 coreml          04  from_torch(): PyTorch → Core ML; names, compression, the model card
 coreml_runtime  04  load(): runs a saved Core ML model on any operating system
 ios_app         05  write_app(): the Xcode project around a converted model
+phone           06  serve(): a page for a phone that asks a Core ML file and collects labelled photos
 ==============  ==  ==========================================================
 
 ``plumbing/`` is what all of them stand on (paths, the mode, the device, interruptions), ``workshop/`` is for

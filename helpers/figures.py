@@ -680,6 +680,35 @@ def coverage(curves: dict, *, alt: str) -> None:
         show(figure, alt)
 
 
+def settling(right: Sequence[bool], handle: Any = None) -> Any:
+    """How the share of right answers and its 95 % interval settle, photo by photo.
+
+    Args:
+        right: one True or False per photo, in the order in which they came.
+        handle: what the call before returned: its figure is replaced.
+    """
+    from helpers.intervals import share
+
+    shares = [share(torch.tensor(right[:count])) for count in range(1, len(right) + 1)]
+    alt = f"A line, the share of right answers after each of {len(right)} photos, in a band that narrows."
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(5.6, 2.6))
+        places = range(1, len(right) + 1)
+        axis.fill_between(
+            places, [one.low for one in shares], [one.high for one in shares], color=SOFT, alpha=0.5
+        )
+        axis.plot(places, [one.value for one in shares], color=INK, marker=".")
+        axis.set(xlabel="photos", ylabel="right", ylim=(0, 1), xlim=(0.5, max(10, len(right)) + 0.5))
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axis.set_title(f"{len(right)} photos: {shares[-1]} right" if right else "no photo yet")
+    if handle:
+        handle.update(figure, metadata={"image/png": {"alt": alt}})
+    else:
+        handle = display(figure, metadata={"image/png": {"alt": alt}}, display_id=True)
+    plt.close(figure)
+    return handle
+
+
 def threshold(curve: Any, chosen: Any) -> None:
     """What a threshold does: the share of images that get an answer, and the share of answers that are right.
 

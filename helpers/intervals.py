@@ -75,6 +75,33 @@ def _answers(values) -> torch.Tensor:
     return values
 
 
+def needed(share: Interval, points: float = 0.05) -> int:
+    """How many pictures it takes until Wilson's interval is no wider than plus and minus ``points``.
+
+    The further pictures are taken to be right as often as the middle of the interval says: a share of a few
+    pictures is often 0 or 1 by chance.
+
+    Args:
+        share: what was measured so far.
+        points: half the width of the interval, above 0.
+
+    Returns:
+        The number of pictures in all, at least ``share.count``.
+
+    Raises:
+        ValueError: ``points`` is not above 0.
+    """
+    if not points > 0:
+        raise ValueError(f"points={points!r} is half the width of an interval: a number above 0, e.g. 0.05.")
+    if share.high - share.low <= 2 * points:
+        return share.count
+    # points² (n + Z²)² = Z² (p (1 - p) n + Z²/4), solved for n
+    p, z = (share.low + share.high) / 2, Z * Z
+    spread = p * (1 - p)
+    whole = z * (spread + math.sqrt(spread * spread + points**2 * (1 - 4 * spread))) / (2 * points**2)
+    return max(share.count, math.ceil(whole - z))
+
+
 def gain(before: torch.Tensor, after: torch.Tensor) -> Interval:
     """How much larger the share of right answers is ``after`` than ``before``, on the same pictures.
 

@@ -66,7 +66,7 @@ def data_dir() -> Path:
 def photos_dir() -> Path:
     """The folder of the learner's own photos, one folder per class: ``CHAPTER_PHOTOS``, else ``photos/``.
 
-    Nothing is ever written there, and git ignores it.
+    Only ``helpers.phone`` writes there, the photos that somebody labels on its page. Git ignores it.
     """
     return _folder("CHAPTER_PHOTOS", "photos")
 

@@ -110,6 +110,10 @@ def the_proofs() -> str:
             f"{one['largest_memory_mib']:.0f} MiB more memory than before and {one['longest_seconds']:.2f} s of the processor for one"
         )
         rows.append([f"damaged and forged files, `{name}`", result])
+    phone = read("phone")
+    for name, one in phone.get("photos", {}).items():
+        result = f"{one['median_ms']} ms ({one['lowest_ms']} to {one['highest_ms']}; {phone['machine']}, {phone['turns']} times)"
+        rows.append([f"from a phone's page to its answer, without the Wi-Fi: {name}", result])
     for one in read("interrupts").values():
         result = (
             f"{one['equal']} of {one['tried']} runs that went on equal the run without a stop, bit by bit"
