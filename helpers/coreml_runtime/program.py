@@ -13,7 +13,6 @@ from .compressed import DECODERS, decoded_size
 from .operators import OPERATORS
 from .steps import Name, Step, half
 
-
 _signature = functools.cache(inspect.signature)
 
 

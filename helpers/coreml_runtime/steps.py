@@ -120,12 +120,48 @@ MAX_RANK = 16
 
 
 _ONE_BY_ONE = set(
-    """
-    abs activation add addBroadcastable bias cast clamped_relu clampedReLU clip elu exp gelu leaky_relu
-    linear_activation maxBroadcastable maximum minBroadcastable minimum mul multiply multiplyBroadcastable
-    pow real_div relu relu6 rsqrt scaled_tanh scaler sigmoid sigmoid_hard silu softplus softsign sqrt square
-    sub subtractBroadcastable tanh thresholded_relu unary
-    """.split()
+    [
+        "abs",
+        "activation",
+        "add",
+        "addBroadcastable",
+        "bias",
+        "cast",
+        "clamped_relu",
+        "clampedReLU",
+        "clip",
+        "elu",
+        "exp",
+        "gelu",
+        "leaky_relu",
+        "linear_activation",
+        "maxBroadcastable",
+        "maximum",
+        "minBroadcastable",
+        "minimum",
+        "mul",
+        "multiply",
+        "multiplyBroadcastable",
+        "pow",
+        "real_div",
+        "relu",
+        "relu6",
+        "rsqrt",
+        "scaled_tanh",
+        "scaler",
+        "sigmoid",
+        "sigmoid_hard",
+        "silu",
+        "softplus",
+        "softsign",
+        "sqrt",
+        "square",
+        "sub",
+        "subtractBroadcastable",
+        "tanh",
+        "thresholded_relu",
+        "unary",
+    ]
 )
 """Operators that take one value at a time, in both formats."""
 
