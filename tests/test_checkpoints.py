@@ -321,6 +321,13 @@ def test_weights_from_before_batch_norm_counted_are_loaded(model, tmp_path):
     assert loaded["features.2.num_batches_tracked"] == 0
 
 
+def test_one_tensor_under_two_names_is_not_guessed(model, tmp_path):
+    state = model.state_dict()
+    torch.save(state | {"classifier.module.1.bias": torch.ones(64)}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"does not fit this AlexNet: it has classifier\.1\.bias, which"):
+        checkpoints.load_weights(AlexNet(width=0.25), tmp_path / "a.pth")
+
+
 def test_a_network_that_is_itself_called_module_is_loaded_by_its_own_names(tmp_path):
     def made():
         both = torch.nn.ModuleDict({"module": torch.nn.Linear(2, 2)})

@@ -24,8 +24,8 @@ WRAPPERS = ("module", "_orig_mod")
 COUNTER = "num_batches_tracked"
 """What batch norm counts since PyTorch 0.4.1. A file without it is loaded, as PyTorch does: the count is then 0."""
 
-LONGEST_NAME = 300
-"""Characters of a tensor's name. A longer one belongs to no network."""
+MOST_WRAPPERS = 3
+"""Wrappers in each other."""
 
 
 def load(model: nn.Module, path: str | Path, under: str = "") -> nn.Module:
@@ -90,7 +90,8 @@ def _part(wanted: dict, content: Content) -> str:
         for state in dicts(content.value).values()
     )
     largest = max(tensors, default=0)
-    for part in sorted({name.partition(".")[0] for name in wanted if "." in name}):
+    parts = sorted({name.partition(".")[0] for name in wanted if "." in name})
+    for part in parts if len(parts) < 5 else []:
         inside = {
             name.removeprefix(f"{part}."): one for name, one in wanted.items() if name.startswith(f"{part}.")
         }
@@ -183,11 +184,13 @@ def _places(value: Any, wanted: dict) -> Iterator[_Place]:
     own = {_bare(name): name for name in wanted}
     wrappers = WRAPPERS if len(own) == len(wanted) else ()  # else a part of the network is itself called so
     own = own if wrappers else {name: name for name in wanted}
+    deepest = max((name.count(".") for name in own), default=0) + 1 + MOST_WRAPPERS
+    ends = {name.rpartition(".")[2] for name in own}
     for where, state in dicts(value).items():
         found: dict[str, dict[str, str]] = {"": {}}  # beginning → name in the file → name in the network
         for name in state:
-            parts = name.split(".") if len(name) <= LONGEST_NAME else []
-            for cut in range(len(parts)):
+            parts = name.split(".") if name.rpartition(".")[2] in ends else []
+            for cut in range(max(0, len(parts) - deepest), len(parts)):
                 rest = ".".join(part for part in parts[cut:] if part not in wrappers)
                 if rest in own and parts[cut] not in wrappers:
                     found.setdefault("".join(f"{part}." for part in parts[:cut]), {})[name] = own[rest]
@@ -196,8 +199,11 @@ def _places(value: Any, wanted: dict) -> Iterator[_Place]:
             tensors = (
                 name for name, one in state.items() if isinstance(one, torch.Tensor) and name.startswith(head)
             )
-            other = [name for name in tensors if name not in names]
-            yield _Place(here, {own: state[name] for name, own in names.items()}, other)
+            mine = {
+                fits: name for name, fits in names.items()
+            }  # of two names for one tensor of the network, the last
+            other = [name for name in tensors if mine.get(names.get(name, "")) != name]
+            yield _Place(here, {fits: state[name] for fits, name in mine.items()}, other)
 
 
 def _bare(name: str) -> str:
