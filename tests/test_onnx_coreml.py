@@ -863,6 +863,17 @@ def test_a_transposed_convolution_of_any_size(options, bias, target):
     convert(proto, minimum_ios_deployment_target=target)
 
 
+@both
+@pytest.mark.parametrize("index", [0, -1])
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_gather_of_a_single_index_drops_the_dimension(axis, index, target):
+    """A neural network's layer takes it for a list of one: a vision transformer's first token kept its dimension."""
+    proto = graph(
+        [("Gather", ["x", "i"], ["y"], {"axis": axis})], {"x": [2, 3, 4]}, {"y": None}, {"i": np.array(index)}
+    )
+    convert(proto, minimum_ios_deployment_target=target)
+
+
 @pytest.mark.parametrize("kind", ["Squeeze", "ReduceSum", "Unsqueeze", "Clip"])
 def test_axes_that_are_known_only_later_are_refused(kind):
     """onnx2coreml takes them for left out; "drop every dimension of size 1" is then silently wrong."""

@@ -6,9 +6,11 @@ import sys
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch.nn import functional
 
-from helpers import coreml_runtime
+from helpers import coreml, coreml_runtime
 from helpers.onnx_coreml import VerificationError, convert
 from helpers.onnx_coreml.__main__ import main
 from helpers.plumbing import paths
@@ -179,6 +181,60 @@ def test_an_old_file_with_its_weights_among_the_inputs_converts(target):
     before = [("Dropout", ["x"], ["d"], {"ratio": 0.5}), ("Sum", ["d", "d"], ["s"], {})]
     proto = network(before=before, opset=7, weights_are_inputs=True)
     convert(proto, minimum_ios_deployment_target=target, **PICTURE, **CLASSIFIER)
+
+
+def of_2018(is_test=1, version=6):
+    """A classifier as PyTorch 0.4 exported it: a bias for each channel, dropout and batch norm that say they test."""
+    random = np.random.default_rng(0)
+    sizes = {
+        "w": (4, 3, 3, 3),
+        "b": (4,),
+        "s": (4,),
+        "m": (4,),
+        "v": (4,),
+        "slope": (4,),
+        "f": (4, 3),
+        "c": (3,),
+    }
+    weights = {
+        name: random.random(size).astype(np.float32) * 2 - (name in "wf") for name, size in sizes.items()
+    }
+    node, value = helper.make_node, helper.make_tensor_value_info
+    nodes = [
+        node("Conv", ["x", "w"], ["conv"]),
+        node("Add", ["conv", "b"], ["biased"], broadcast=1, axis=1),
+        node("BatchNormalization", ["biased", "s", "b", "m", "v"], ["norm"], is_test=is_test),
+        node("PRelu", ["norm", "slope"], ["relu"]),
+        node("Dropout", ["relu"], ["drop", "mask"], is_test=is_test, ratio=0.5),
+        node("GlobalMaxPool", ["drop"], ["pool"]),
+        node("Flatten", ["pool"], ["flat"]),
+        node("Gemm", ["flat", "f", "c"], ["z"], broadcast=1),
+        node("Softmax", ["z"], ["y"]),
+    ]
+    constants = [numpy_helper.from_array(w, name) for name, w in weights.items()]
+    inputs = [value("x", 1, [1, 3, 8, 8]), *(value(w.name, 1, w.dims) for w in constants)]
+    body = helper.make_graph(nodes, "old", inputs, [value("y", 1, [1, 3])], constants)
+    return helper.make_model(body, opset_imports=[helper.make_opsetid("", version)], ir_version=3), weights
+
+
+@both
+def test_a_file_of_2018_computes_what_it_says(target, tmp_path):
+    proto, w = of_2018()
+    converted = convert(proto, minimum_ios_deployment_target=target)
+    path = coreml.save(converted, tmp_path / ("m.mlmodel" if target == "13" else "m.mlpackage"))
+    x = np.random.default_rng(1).standard_normal((1, 3, 8, 8)).astype(np.float32)
+    t = {name: torch.from_numpy(value) for name, value in w.items()}
+    z = functional.conv2d(torch.from_numpy(x), t["w"]) + t["b"].view(4, 1, 1)
+    z = functional.prelu(functional.batch_norm(z, t["m"], t["v"], t["s"], t["b"]), t["slope"])
+    expected = (z.amax((2, 3)) @ t["f"] + t["c"]).softmax(1)
+    assert coreml_runtime.load(path).predict({"x": x})["y"] == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_older_files_and_those_in_training_mode_are_refused():
+    with pytest.raises(ValueError, match="ONNX's version 3, of 2017, which ONNX Runtime does not run"):
+        convert(of_2018(version=3)[0])
+    with pytest.raises(ValueError, match="exported in training mode: its BatchNormalization"):
+        convert(of_2018(is_test=0)[0])
 
 
 def test_an_upgrade_that_computes_something_else_is_caught(monkeypatch):

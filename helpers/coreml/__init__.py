@@ -3,8 +3,8 @@
 Notebook 04 introduces it. coremltools is imported when it is first used. The rooms:
 ``files`` opens, names and writes models, ``description`` says what is in one, ``metadata``
 writes into it what Xcode shows, ``model_card`` shows that without Xcode; ``torch_conversion``
-makes models from PyTorch (with ``options``, ``torch_operators``, ``pooling`` and
-``deconvolution``), ``compression`` makes them smaller; ``examples``, ``differences`` and
+makes models from PyTorch (with ``options``, ``torch_operators``, ``pooling``,
+``deconvolution`` and ``places``), ``compression`` makes them smaller; ``examples``, ``differences`` and
 ``probabilities`` are what the proofs of both roads need.
 """
 

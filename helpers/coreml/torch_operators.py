@@ -4,7 +4,7 @@ import numpy as np
 
 from helpers.plumbing import private_coremltools
 
-from . import deconvolution, pooling
+from . import deconvolution, places, pooling
 
 
 def _int(context, node):
@@ -18,8 +18,8 @@ def _int(context, node):
     return context.add(number, node.name)
 
 
-def _windows(context, node, places: dict):
-    """The input of a pooling node and its settings; ``places`` says which argument is which.
+def _windows(context, node, order: dict):
+    """The input of a pooling node and its settings; ``order`` says which argument is which.
 
     The stride may be left out (``F.max_pool2d(x, 2)``), and is that of the kernel then.
     """
@@ -27,7 +27,7 @@ def _windows(context, node, places: dict):
     x, count = inputs[0], inputs[0].rank - 2
 
     def numbers(name, default):
-        place = places.get(name, len(inputs))
+        place = order.get(name, len(inputs))
         value = inputs[place] if place < len(inputs) else None
         given = np.ravel(getattr(value, "val", value) if value is not None else [])
         found = [int(number) for number in given] or list(np.broadcast_to(default, count))
@@ -64,18 +64,10 @@ def _average_pool(context, node):
 
 
 def _select(context, node):
-    """One place of a dimension, which goes: a neural network's slice can drop it from iOS 14 on only."""
     x, axis, index = private_coremltools.torch_inputs(context, node)
     if x.rank < 2 or axis.val is None or index.val is None:
         return private_coremltools.torch_select(context, node)
-    from coremltools.converters.mil import Builder as mb
-
-    axis, index = int(axis.val) % x.rank, int(index.val)
-    begin, end = [0] * x.rank, list(x.shape)
-    begin[axis] = index % x.shape[axis]
-    end[axis] = begin[axis] + 1
-    part = mb.slice_by_index(x=x, begin=begin, end=end)
-    context.add(mb.squeeze(x=part, axes=[axis], name=node.name))
+    context.add(places.one(x, int(axis.val), int(index.val), name=node.name))
 
 
 def _alias(context, node):
@@ -91,8 +83,8 @@ _EITHER = {"stride": 3, "padding": 4, "dilation": 5, "transposed": 6, "output_pa
 def _convolution(context, node):
     """Of the transposed ones those with ``output_padding``: Core ML Tools wants it to be no larger than the padding."""
     inputs = private_coremltools.torch_inputs(context, node)
-    places = _TRANSPOSED if node.kind.startswith("conv_transpose") else _EITHER
-    given = {name: getattr(inputs[at], "val", None) for name, at in places.items() if at < len(inputs)}
+    order = _TRANSPOSED if node.kind.startswith("conv_transpose") else _EITHER
+    given = {name: getattr(inputs[at], "val", None) for name, at in order.items() if at < len(inputs)}
     if not given.get("transposed", True) or not np.any(given.get("output_padding", 0)):
         return private_coremltools.torch_convolution(context, node)
     x, weight, bias = inputs[:3]

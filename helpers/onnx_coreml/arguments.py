@@ -18,7 +18,7 @@ from helpers.coreml.options import OF_A_CLASSIFIER, PROGRAM_TARGETS, check_name,
 from helpers.plumbing.labels import in_order
 from helpers.plumbing.private_coremltools import identifier
 
-from . import graph, pictures, sizes, standard
+from . import graph, legacy, pictures, sizes, standard
 
 
 @dataclass
@@ -68,6 +68,8 @@ def read(model, mode, images, classes, own, shape_map, target, input_shape) -> J
         input_shape: as it is.
     """
     proto = sizes.fixed(graph.read(model), input_shape)
+    _refuse_training_mode(proto)
+    proto = legacy.modernised(proto, standard.opset(proto))
     if mode not in (None, "classifier", "regressor"):
         raise ValueError(
             f"mode={mode!r} is not known. Use 'classifier', 'regressor', or None for plain output arrays."
@@ -75,7 +77,6 @@ def read(model, mode, images, classes, own, shape_map, target, input_shape) -> J
     job = Job(proto, check_target(*target), target[1])
     for value in proto.graph.output:
         graph.numpy_type(value)  # is it an array at all?
-    _refuse_training_mode(proto)
     functions, add_custom_layers = own
     job.lowerings = _lowerings(proto, functions)
     names = _use_core_ml_names(proto)
@@ -117,6 +118,8 @@ def _refuse_training_mode(proto) -> None:
         training = node.op_type == "BatchNormalization" and (
             sum(map(bool, node.output)) > 1 or flags.get("training_mode")
         )
+        if node.op_type in legacy.NO_LONGER and standard.opset(proto) < legacy.FIRST_THAT_RUNS:
+            training = node.op_type != "Gemm" and not flags.get("is_test")
         if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2] in constants:
             training = bool(onnx.numpy_helper.to_array(constants[node.input[2]]))
         if training:

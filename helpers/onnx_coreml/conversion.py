@@ -39,7 +39,7 @@ def convert(
     with their old meaning. What today's Core ML cannot do is an error that says what to use instead.
 
     Args:
-        model: path of an ONNX file, or a ``ModelProto``, of any version of ONNX's operators from 7 on. Weights in 16
+        model: path of an ONNX file, or a ``ModelProto``, of any version of ONNX's operators from 6 on. Weights in 16
             bits become 32 (``compute_precision="float16"`` makes them 16 again); an input of bytes, floats.
         mode: ``"classifier"`` (one output holds the probabilities), ``"regressor"`` (a neural network that says
             that it is one), or None for a model that returns its output arrays.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from helpers.coreml import deconvolution, pooling
+from helpers.coreml import deconvolution, places, pooling
 from helpers.plumbing.private_coremltools import numpy_type
 from helpers.plumbing.quiet import quiet
 
@@ -325,6 +325,14 @@ def _arg(function):
 # Shape and place
 
 
+def _gather(context, node):
+    """Of a single index the dimension goes, which a neural network's layer does not know."""
+    x, index = given(context, node, 0), given(context, node, 1)
+    if index.val is None or np.ndim(index.val) or x.rank < 2:
+        return own_lowering("Gather")(context, node)
+    return places.one(x, attribute(node, "axis", 0), int(index.val), name=node.output[0])
+
+
 def _split(context, node):
     """Parts of given sizes, or equal ones of which the last may be smaller."""
     mb, x = builder(), given(context, node, 0)
@@ -388,6 +396,7 @@ LOWERINGS = ACTIVATIONS | {
     "ConvTranspose": _conv_transpose,
     "Div": _div,
     "Dropout": _dropout,
+    "Gather": _gather,
     "GlobalLpPool": _global_lp_pool,
     "LRN": _local_response_norm,
     "LayerNormalization": _layer_norm,
