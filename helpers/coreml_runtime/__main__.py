@@ -13,9 +13,6 @@ from helpers.plumbing.errors import first_line
 
 from .features import PIL_MODES, ImageInput
 
-NOISE = 5
-"""How many random inputs a comparison has."""
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit code: 0, or 1 with the reason on stderr, or when the two differ."""
@@ -83,11 +80,15 @@ def _check(model, path, examples, tolerance) -> int:
     """Print how far the model's numbers are from those of the ONNX file. Returns 0, or 1 when they differ."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(
-        onnx_files.read(path).SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    try:
+        proto = onnx_files.read(path).SerializeToString()
+        session = onnxruntime.InferenceSession(proto, providers=["CPUExecutionProvider"])
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # its exceptions have no common base
+        raise ValueError(f"ONNX Runtime cannot run {path}: {first_line(error)}") from error
     random = np.random.default_rng(0)
-    noise = [{n: _noise(model, n, f, random) for n, f in model.inputs.items()} for _ in range(NOISE)]
+    noise = [{n: _noise(model, n, f, random) for n, f in model.inputs.items()} for _ in range(5)]
     pairs = [_pairs(model, session, example) for example in examples + noise]
     worst, name = max((_difference(*pair), name) for answers in pairs for name, pair in answers.items())
     halves = any(any(step.rounds) for step in getattr(model, "_steps", []))
@@ -142,8 +143,8 @@ def _difference(ours, theirs) -> float:
     """The largest difference, of large numbers in proportion; infinite for NaN or another number of values."""
     if ours.size != theirs.size:
         return float("inf")
-    difference = np.abs(ours - theirs) / np.maximum(1, np.abs(theirs))
-    return float(np.nan_to_num(difference, nan=np.inf).max(initial=0))
+    far = np.abs(ours - theirs) / np.maximum(1, np.abs(theirs))
+    return float(np.nan_to_num(far, nan=np.inf).max(initial=0))
 
 
 if __name__ == "__main__":

@@ -139,20 +139,8 @@ class NetworkReader:
                 else value
                 for key, value in parameters.items()
             }
-        count = len(outputs)
-        self.steps.append(
-            Step(
-                operator,
-                name,
-                function,
-                arguments,
-                parameters,
-                outputs,
-                shapes=[None] * count,
-                rounds=[rounds] * count,
-                kinds=["float"] * count,
-            )
-        )
+        n, made = len(outputs), (operator, name, function, arguments, parameters, outputs)
+        self.steps.append(Step(*made, [None] * n, [rounds] * n, ["float"] * n))
 
     def _weights(self, params, shape) -> torch.Tensor:
         """One weight, decoded to float32.
