@@ -173,8 +173,13 @@ def test_its_head_says_how_long_it_is_read(path):
     notebook = nbformat.read(path, as_version=4)
     saved = notebook.cells[0].source
     head = readme.with_reading_time(saved, notebook)
-    assert saved in (head, "\n".join(line for line in head.splitlines() if not line.startswith(readme.READING)))
-    (line,) = re.findall(r"^\| \*\*Reading\*\* \| about (\d+) minutes; (\d+) for .* \|\n\| \*\*It takes", head, re.M)
+    assert saved in (
+        head,
+        "\n".join(line for line in head.splitlines() if not line.startswith(readme.READING)),
+    )
+    (line,) = re.findall(
+        r"^\| \*\*Reading\*\* \| about (\d+) minutes; (\d+) for .* \|\n\| \*\*It takes", head, re.M
+    )
     assert 2 <= int(line[0]) < int(line[1]) < 100
     notebook.cells[0].source = head
     assert readme.with_reading_time(head, notebook) == head == readme.with_time(head, path.stem)
