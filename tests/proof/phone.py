@@ -62,7 +62,11 @@ def main() -> int:
         "12-megapixel JPEG, three crops, two networks": (twelve_megapixels(None), "crops=1&networks=1"),
         "12-megapixel JPEG with a colour profile": (twelve_megapixels(srgb), ""),
     }
-    table: dict = {"turns": TURNS, "machine": describe_device(torch.device("cpu")).rpartition(",")[0], "photos": {}}
+    table: dict = {
+        "turns": TURNS,
+        "machine": describe_device(torch.device("cpu")).rpartition(",")[0],
+        "photos": {},
+    }
     with tempfile.TemporaryDirectory() as folder:
         server = phone.serve(folder=folder)
         assert isinstance(server, phone.Server)
