@@ -102,15 +102,19 @@ def serve(files, tmp_path, capsys):
         one.stop()
 
 
-@pytest.fixture(scope="module")
-def photo():
-    """A drawing as a phone would send it: 640×480, JPEG, turned, with a place, a time and a comment."""
+def from_a_phone(size=(640, 480)):
+    """A drawing as a phone would send it: JPEG, turned, with a place, a time and a comment."""
     exif = Image.Exif()
     exif[0x0112], exif[0x010F], exif[0x0132] = 6, "PHONE", "2026:01:02 03:04:05"
     exif.get_ifd(0x8825).update({1: "N", 2: (48.0, 8.0, 7.0)})
     held, picture = io.BytesIO(), draw(3, np.random.default_rng(0), size=640).crop((0, 80, 640, 560))
-    picture.save(held, "JPEG", quality=90, exif=exif, comment=b"of my home")
+    picture.resize(size).save(held, "JPEG", quality=90, exif=exif, comment=b"of my home")
     return held.getvalue()
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return from_a_phone()
 
 
 def ask(address, body=b"", method="POST", path="answer", headers=None, **query):
@@ -257,15 +261,24 @@ def test_an_answer_keeps_nothing(serve, photo, tmp_path):
     assert not (tmp_path / "photos").exists() and running.counts() == {}
 
 
-def test_a_kept_photo_has_no_place_no_time_and_a_name_that_says_nothing(serve, photo, tmp_path):
+@pytest.mark.parametrize("size, suffix", [((640, 480), "png"), ((2400, 1800), "jpg")])
+def test_a_kept_photo_has_no_place_no_time_and_a_name_that_says_nothing(serve, tmp_path, size, suffix):
+    photo = from_a_phone(size)
     assert b"PHONE" in photo and b"of my home" in photo
     assert ask(serve().address, photo, label=3)[0] == 200
     name, _ = kept(tmp_path / "photos")
-    assert re.fullmatch("cat/[0-9a-f]{16}.png", name)
+    assert re.fullmatch(f"cat/[0-9a-f]{{16}}.{suffix}", name)
     held = (tmp_path / "photos" / name).read_bytes()
     with Image.open(io.BytesIO(held)) as image:
-        assert not image.getexif() and not image.info
-        assert np.array_equal(np.asarray(image), np.asarray(photos.open_photo(photo)))  # upright
+        assert not image.getexif() and not set(image.info) - {
+            "jfif",
+            "jfif_version",
+            "jfif_unit",
+            "jfif_density",
+        }
+        upright = photos.open_photo(photo)
+        assert image.size == upright.size and image.width < image.height
+        assert suffix == "jpg" or np.array_equal(np.asarray(image), np.asarray(upright))
     assert not any(word in held for word in (b"PHONE", b"2026", b"of my home"))
 
 
@@ -532,13 +545,24 @@ def test_a_length_that_is_none_is_refused(serve, photo, length):
     assert ask(running.address, photo)[0] == 200
 
 
-def test_a_hundred_uploads_at_once_are_answered_with_bounded_memory(serve, tmp_path):
-    body, running = large_jpeg(), serve()
+def test_a_hundred_uploads_at_once_are_answered_with_bounded_memory(serve, tmp_path, monkeypatch):
+    body, running, real = large_jpeg(), serve(), photos.open_photo
     ask(running.address, body)  # what is loaded once
+    decoding, most = set(), []
+
+    def counted(photo):
+        decoding.add(threading.get_ident())
+        most.append(len(decoding))
+        try:
+            return real(photo)
+        finally:
+            decoding.discard(threading.get_ident())
+
+    monkeypatch.setattr(photos, "open_photo", counted)
     with Watch() as watch, ThreadPoolExecutor(100) as pool:
         jobs = [pool.submit(ask, running.address, body, phone=f"{number:x}") for number in range(100)]
         statuses = [job.result()[0] for job in jobs]
-    assert statuses == [200] * 100
+    assert statuses == [200] * 100 and len(most) == 100 and max(most) == server.DECODERS
     assert watch.most < 400 * 2**20 and not (tmp_path / "photos").exists()
 
 

@@ -5,6 +5,7 @@ import csv
 import fcntl
 import io
 import os
+import re
 import secrets
 import threading
 import time
@@ -33,12 +34,9 @@ class Collection:
         self.roads, self.folder = roads, Path(folder) if folder else paths.photos_dir()
         self._places = _places(roads.labels)
         self._lock = threading.Lock()
-        self._right: dict[str, list[bool]] = {
-            "all": []
-        }  # phone → whether each of its photos was answered well
-        self._last: dict[
-            str, tuple[str, str]
-        ] = {}  # phone → the label of its last photo, and which thing it was
+        # phone → whether each of its photos was answered right; what the last one showed, and which thing it was
+        self._right: dict[str, list[bool]] = {"all": []}
+        self._last: dict[str, tuple[str, str]] = {}
 
     def keep(self, photo: bytes, label: int | None, phone: str = "", same: bool = False) -> list[Answer]:
         """Keep a photo under its label, without anything but its pixels, and count the answer.
@@ -99,25 +97,16 @@ class Collection:
         if not right:
             return {"photos": 0}
         share = intervals.share(torch.tensor(right))
-        found = {
-            "photos": len(right),
-            "right": sum(right),
-            "share": share.value,
-            "low": share.low,
-            "high": share.high,
-        }
-        return found | {"more": intervals.needed(share) - len(right)}
+        found = {"photos": len(right), "right": sum(right), "more": intervals.needed(share) - len(right)}
+        return found | {"share": share.value, "low": share.low, "high": share.high}
 
     def counts(self) -> dict[str, intervals.Interval]:
         """The accuracy on every phone's photos, in the order in which they came, and on all: for ``intervals.show``."""
         with self._lock:
             rows = [list(right) for right in self._right.values()]
         names = ["all", *(f"phone {number}" for number in range(1, len(rows)))]
-        return {
-            name: intervals.share(torch.tensor(right))
-            for name, right in zip(names, rows, strict=True)
-            if right
-        }
+        shares = {name: torch.tensor(right) for name, right in zip(names, rows, strict=True) if right}
+        return {name: intervals.share(right) for name, right in shares.items()}
 
     def chart(self, seconds: float = 0) -> None:
         """Draw how the accuracy and its interval settle as photos come in.
@@ -137,9 +126,7 @@ def _places(labels) -> list[str]:
     """A folder's name for every label: the label itself, where it can be one."""
     names: list[str] = []
     for number, label in enumerate(labels):
-        name = "".join("_" if sign == "/" or not sign.isprintable() else sign for sign in label)[:60].lstrip(
-            "."
-        )
+        name = re.sub(r"[/\x00-\x1f\x7f]", "_", label)[:60].lstrip(".")
         taken = not name.strip() or name.casefold() in {one.casefold() for one in names}
         names.append(f"{name} {number}".strip() if taken else name)
     return names

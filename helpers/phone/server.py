@@ -17,6 +17,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +142,9 @@ class Desk:
         self.allowed[phone] = left - 1, now
         return False
 
-    def answer(self, photo: bytes, phone: str, asked: dict[str, str]) -> dict:
+    def answer(self, body: bytearray, phone: str, asked: dict[str, str]) -> dict:
         """In a thread: the answers to a photo, and the phone's count. The photo is kept if it has a label."""
-        start, label = time.perf_counter(), asked.get("label")
+        start, label, photo = time.perf_counter(), asked.get("label"), bytes(body)
         if label is None:
             picture = photos.open_photo(photo)
             answers = self.collection.roads.ask(picture, "crops" in asked, "networks" in asked)
@@ -220,13 +221,9 @@ class Handler(web.RequestHandler):
         if self.refused:
             return
         asked = {name: self.get_query_argument(name) for name in self.request.query_arguments}
-        loop = asyncio.get_running_loop()
+        answer = partial(self.desk.answer, self.body, self.phone, asked)
         try:
-            self.write(
-                await loop.run_in_executor(
-                    self.desk.decoders, lambda: self.desk.answer(bytes(self.body), self.phone, asked)
-                )
-            )
+            self.write(await asyncio.get_running_loop().run_in_executor(self.desk.decoders, answer))
         except ValueError:
             self.refuse(415)
         except OSError:

@@ -29,6 +29,10 @@ class Widget:
         self.keep.on_click(lambda button: self._label())
         self.box = ipywidgets.VBox([self.photo, self.seen, self.said, self.label, self.keep])
 
+    def stop(self) -> None:
+        """Take it away. What was kept stays."""
+        self.box.close()
+
     def _answer(self) -> None:
         self.keep.disabled = True
         if not self.photo.value:
