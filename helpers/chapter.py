@@ -24,6 +24,7 @@ NOTEBOOKS = {
     "04_convert_to_coreml": "arrive at Core ML, and prove it without a Mac",
     "05_into_an_ios_app": "put the model into an app, with a proof that travels",
     "06_why_80_becomes_60": "take a failure apart, measure it, repair it",
+    "07_your_own_network": "take a network that is not ours down the whole road",
 }
 """Every notebook, in order, and what it is for in a few words."""
 

@@ -93,7 +93,7 @@ def _convolution(context, node):
         return [int(n) for n in np.broadcast_to(given.get(name, default), x.rank - 2)]
 
     pads = [(a, a - more) for a, more in zip(sizes("padding", 0), sizes("output_padding", 0), strict=True)]
-    parts = x, weight, bias, sizes("stride", 1), sizes("dilation", 1), int(given.get("groups", 1)), pads
+    parts = x, weight, bias, sizes("stride", 1), sizes("dilation", 1), int(given.get("groups") or 1), pads
     context.add(deconvolution.conv_transpose(*parts, name=node.name))
 
 

@@ -232,9 +232,9 @@ def _dry_run(step: Step, values: dict, seen: dict) -> tuple[tuple, int]:
         return type(argument), argument
 
     decisive = {key: look_up(value) for key, value in step.parameters.items() if key in _SHAPE_ARGUMENTS}
-    for key, value in decisive.items():
+    for name, value in decisive.items():
         if torch.is_tensor(value) and value.is_meta:
-            raise NotCovered(f"'{key}' depends on the input's values, so the shape of the result does too")
+            raise NotCovered(f"'{name}' depends on the input's values, so the shape of the result does too")
     depends = any(values[name].is_meta for name in step.needs())
     key: tuple = (step.function, *step.rounds, *map(describe, step.arguments))
     key += tuple((name, describe(value)) for name, value in step.parameters.items())
@@ -377,7 +377,9 @@ class Graph:
 
     def _check_shapes(self) -> int:
         """Run every step on tensors without memory and compare shapes. Returns the largest size in bytes."""
-        values, seen, largest, live, work = {}, {}, 1, 0, 0
+        values: dict[str, Any] = {}
+        seen: dict[tuple, Any] = {}
+        largest, live, work = 1, 0, 0
         for name, taken in self.inputs.items():
             dtype = torch.int32 if name in self._integers else torch.float32
             values[name] = torch.empty(taken, dtype=dtype, device="meta")

@@ -74,7 +74,8 @@ def _by_name(given, values: dict) -> dict[str, tuple[int, ...]]:
         if name not in values:
             raise ValueError(f"input_shape has {name!r}, and the model's inputs are {', '.join(values)}.")
         whole = isinstance(shape, tuple | list) and all(
-            isinstance(size, numbers.Integral) and not isinstance(size, bool) and size > 0 for size in shape
+            isinstance(size, numbers.Integral) and not isinstance(size, bool) and int(size) > 0
+            for size in shape
         )
         if not whole:
             raise ValueError(
