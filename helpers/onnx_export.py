@@ -150,15 +150,15 @@ def _check_answers(model: nn.Module, shape: tuple, classes: int) -> None:
     parts = [part for part in pictures.split(batch) if len(part) == batch]
     for part in parts:
         try:
-            model(part)
+            answer = exportable.check_behaviour(model, part)
+        except exportable.Unsteady:
+            raise
         except Exception as error:  # a network is anybody's code
             colours = "RGB" if one[0] == 3 else "grey"
             raise ValueError(
                 f"This {type(model).__name__} does not take {_times(shape)} float, {batch} {colours} pictures with pixels from "
                 f"0 to 1: {why_not(model, part, error)} Or say what it takes: shape=(1, channels, height, width)."
             ) from error
-    for part in parts:
-        answer = exportable.check_behaviour(model, part)
         check_logits(answer, classes)
         exportable.check_logits_only(answer)
 

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 from helpers import calibration, camera, checkpoints, coreml, figures, photos, runs
+from helpers.batches import Batches
 from helpers.coreml_runtime import load
 from helpers.data import Images
 from helpers.evaluation import check_split, compare, evaluate
@@ -420,6 +421,10 @@ def woken():
             lambda: nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), small(4)),
             "batch norm Sequential.0 uses the statistics of the batch.*track_running_stats=True",
         ),
+        (
+            lambda: nn.Sequential(small(4), nn.BatchNorm1d(4, track_running_stats=False)),
+            "batch norm Sequential.1 uses the statistics of the batch",
+        ),
         (woken, r"its layer '1' \(Dropout\) is in training mode"),
     ],
 )
@@ -568,3 +573,22 @@ def test_the_camera_takes_grey_pictures_of_any_shape_and_says_what_they_have_not
     # Three channels of the same grey stay grey, and are what the grey picture becomes.
     for change in (camera.blur, camera.motion_blur, camera.distance):
         assert torch.allclose(change(grey.expand(-1, 3, -1, -1), 2.0), change(grey, 2.0), atol=1e-6)
+
+
+def test_a_cutout_hides_every_place_of_a_picture_that_is_not_square():
+    data = patterns(names(2), (1, 12, 40), count=200, floats=True)
+    recipe = replace(RECIPE, batch_size=200, crop_padding=0, cutout=4)
+    ((pixels, _),) = Batches(data.train_images, data.train_labels, recipe, torch.device("cpu")).epoch(0)
+    hidden = (pixels == 0.5).any(0)[0]
+    assert hidden.any(0).all() and hidden.any(1).all()
+    assert (pixels == 0.5).sum((1, 2, 3)).max() == 16
+
+
+def test_a_shift_reflects_what_lies_beyond_the_border():
+    data = patterns(names(2), (1, 12, 20), count=64, floats=True)
+    recipe = replace(RECIPE, batch_size=64, crop_padding=11)
+    ((pixels, labels),) = Batches(data.train_images, torch.arange(64), recipe, torch.device("cpu")).epoch(0)
+    padded = F.pad(data.train_images, (11, 11, 11, 11), mode="reflect")
+    for picture, label in zip(pixels, labels, strict=True):
+        places = padded[label].unfold(1, 12, 1).unfold(2, 20, 1).flatten(1, 2)  # every window
+        assert (places[0] == picture).all((1, 2)).any()

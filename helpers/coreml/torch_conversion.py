@@ -180,17 +180,18 @@ def _check(exporter, image_scale) -> None:
 
 def _answers(network, inputs, shape) -> list[list]:
     """What the network answers to each example, one at a time, as a phone asks it: a list of tensors."""
-    found = []
+    found: list = []
     for values in inputs:
         try:
             with torch.no_grad():
-                found.append(network(values))
+                found.append(network(values) if found else exportable.check_behaviour(network, values))
+        except exportable.Unsteady:
+            raise
         except Exception as error:  # a network is anybody's code
             raise ValueError(
                 f"The model does not take {'×'.join(map(str, shape))}: {networks.why_not(network, values, error)} Or give the "
                 "shape that it was trained with: shape=(1, channels, height, width)."
             ) from error
-    found[0] = exportable.check_behaviour(network, inputs[0])
     found = [list(answer) if isinstance(answer, tuple | list) else [answer] for answer in found]
     for value in found[0]:
         if not isinstance(value, torch.Tensor):

@@ -24,6 +24,10 @@ MOVES |= {"__getitem__", "to", "float"}
 """Functions whose results have the values of their first argument."""
 
 
+class Unsteady(ValueError):
+    """A network that still trains, or changes from call to call, in evaluation mode."""
+
+
 def check_module(model: Any) -> None:
     """Refuse what is no network, a network in training mode, and one of which a layer still is.
 
@@ -73,7 +77,7 @@ def check_behaviour(model: torch.nn.Module, images: torch.Tensor) -> torch.Tenso
         What the network answers, whatever that is.
 
     Raises:
-        ValueError: it draws random numbers, uses the statistics of the batch, or changes from call to call; the
+        Unsteady: it draws random numbers, uses the statistics of the batch, or changes from call to call; the
             message names the layer and the cure.
     """
     before = torch.get_rng_state()
@@ -89,7 +93,7 @@ def check_behaviour(model: torch.nn.Module, images: torch.Tensor) -> torch.Tenso
             if random
             else "keeps something from one call to the next, or draws random numbers"
         )
-        raise ValueError(
+        raise Unsteady(
             f"The model gives the same picture another answer each time, in evaluation mode too: {_unsteady(model, images)} "
             f"{cause}. Let it do so only while self.training is true."
         )
@@ -198,12 +202,12 @@ class _Watch(TorchFunctionMode):
         if "dropout" in name and not name.endswith("_"):
             probability = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
             if (args[2] if len(args) > 2 else kwargs.get("training", True)) and probability:
-                raise ValueError(
+                raise Unsteady(
                     f"F.{name} in {layer} drops values at random, in evaluation mode too: the same picture gets another "
                     f"answer each time. Write F.{name}(x, p, training=self.training), or use nn.Dropout."
                 )
         if name == "batch_norm" and (args[5] if len(args) > 5 else kwargs.get("training", False)):
-            raise ValueError(
+            raise Unsteady(
                 f"The batch norm {layer} uses the statistics of the batch, in evaluation mode too, and a phone has one "
                 "picture at a time. Build it with track_running_stats=True and train again (F.batch_norm: pass "
                 "training=self.training and the running statistics)."
