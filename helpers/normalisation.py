@@ -68,9 +68,8 @@ def normalise_inside(
     whole = nn.Sequential(
         collections.OrderedDict(normalise=layer.to(device_of(network), dtype), network=network)
     )
-    whole.training = layer.training = (
-        network.training
-    )  # train() would also change parts that are to stay as they are
+    # train() would also change parts of the network that are to stay as they are.
+    whole.training = layer.training = network.training
     return whole
 
 

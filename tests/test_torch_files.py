@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import checkpoints, torch_files
+from helpers import checkpoints, netron_view, torch_files
 from helpers.model import AlexNet
 from helpers.plumbing import files
+from tests import hostile
 
 
 def stored(path, program: bytes, **records):
@@ -201,6 +202,13 @@ def test_a_file_larger_than_the_limit_is_not_read(tmp_path):
     with open(tmp_path / "a.pth", "wb") as file:
         file.truncate(files.LARGEST + 1)  # a hole: it takes no room on the disk
     refuse(tmp_path / "a.pth", r"has 1,000 MB, and more than 1,000 MB are not read")
+
+
+def test_an_archive_that_is_all_list_of_contents_is_not_read(tmp_path):
+    hostile.contents(100_000)(tmp_path / "a.pth")
+    refuse(tmp_path / "a.pth", "an archive with a list of contents of 5 MB, which no model needs")
+    with pytest.raises(ValueError, match="an archive with a list of contents of 5 MB"):
+        netron_view.outline(tmp_path / "a.pth")
 
 
 # -- files made to do harm ----------------------------------------------------------------------------

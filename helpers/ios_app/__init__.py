@@ -54,9 +54,8 @@ def write_app(
     The folder's name becomes the app's name. The project is there whole or not at all.
 
     Args:
-        model: a ``.mlpackage`` or ``.mlmodel`` with one image input called ``image``, of any size, in colour or
-            grey (Vision then makes the camera's pictures grey), and the outputs ``classLabel`` and
-            ``classLabelProbs``, as ``helpers.onnx_coreml.convert`` makes it.
+        model: a ``.mlpackage`` or ``.mlmodel`` with one image input called ``image``, of any size, in colour or grey,
+            and the outputs ``classLabel`` and ``classLabelProbs``, as ``helpers.onnx_coreml.convert`` makes it.
         folder: where the project goes, e.g. ``artifacts/AlexNetApp``.
         threshold: an answer below this probability is "not sure", 0 to 1; ``helpers.calibration.threshold``
             finds it. It is written into the metadata of the app's copy of the model.
