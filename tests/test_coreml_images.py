@@ -494,9 +494,9 @@ def test_a_grey_picture_in_float16(tmp_path):
     expected = pixels.astype(np.float16).astype(np.float32) * 3
     for given in (pixels, Image.fromarray(pixels)):
         (found,) = model.predict({"x": given}).values()
-        np.testing.assert_allclose(found[0, 0], expected, rtol=1e-3)
+        np.testing.assert_allclose(found[0, 0], expected, rtol=1e-6)
     (batch,) = model.run(pixels[None, None]).values()
-    np.testing.assert_allclose(batch[0, 0, 0], expected, rtol=1e-3)
+    np.testing.assert_allclose(batch[0, 0, 0], expected, rtol=1e-6)
     with pytest.raises(ValueError, match="the mode L, the model takes F"):
         model.predict({"x": Image.new("L", (6, 4))})
     with pytest.raises(ValueError, match=r"of the type uint8\. Give a PIL image or a float32 array"):
