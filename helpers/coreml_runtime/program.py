@@ -15,6 +15,9 @@ from .steps import Name, Step, half
 
 _signature = functools.cache(inspect.signature)
 
+_SMALL = 256
+"""Constants of up to so many bytes are read once: strides, padding and the like are everywhere the same."""
+
 
 class ProgramReader:
     """Turns the main function of an ML program into steps.
@@ -41,6 +44,7 @@ class ProgramReader:
         self._archive = archive
         self._precision = precision
         self._constants: dict[str, Any] = {}
+        self._small: dict[bytes, Any] = {}
         self.steps: list[Step] = []
         self.probabilities: Name | None = None
         self.labels: list | None = None
@@ -76,7 +80,14 @@ class ProgramReader:
         if operation.blocks or not (constant or kind in OPERATORS or kind in ("const", "classify")):
             raise NotCovered(reason(kind))
         if kind == "const":
-            self._define(name, constants.read(self._archive, operation.attributes["val"], name))
+            value = operation.attributes["val"]
+            if value.ByteSize() > _SMALL or value.HasField("blobFileValue"):
+                self._define(name, constants.read(self._archive, value, name))
+                return
+            written = value.SerializeToString()
+            if written not in self._small:
+                self._small[written] = constants.read(self._archive, value, name)
+            self._define(name, self._small[written])
             return
         inputs = {key: self._argument(key, value, where) for key, value in operation.inputs.items()}
         if constant:
@@ -135,15 +146,13 @@ class ProgramReader:
             if value.ndim == 0:
                 rounded = self._precision == "float16" and not key.startswith("scale_factor")  # a size
                 return half(float(value)) if rounded else float(value)
-            return torch.from_numpy(self._rounded(value))
+            return self._rounded(value)
         return value.tolist() if value.ndim <= 1 else torch.from_numpy(value.astype(np.int64))
 
     def _rounded(self, value):
         """A weight as float32, rounded to float16 before if that precision was asked for."""
-        if self._precision == "float16":
-            with np.errstate(over="ignore"):
-                value = value.astype(np.float16)
-        return np.require(value, np.float32, ["C", "W"])
+        weight = torch.from_numpy(np.require(value, requirements=["C", "W"]))
+        return (weight.half() if self._precision == "float16" else weight).float()
 
     def _refuse_second(self, name):
         if name in self._constants:

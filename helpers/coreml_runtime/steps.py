@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -120,51 +121,16 @@ MAX_RANK = 16
 """Core ML takes 5 dimensions, the operators of ML programs a few more on their way."""
 
 
-_ONE_BY_ONE = set(
-    [
-        "abs",
-        "activation",
-        "add",
-        "addBroadcastable",
-        "bias",
-        "cast",
-        "clamped_relu",
-        "clampedReLU",
-        "clip",
-        "elu",
-        "exp",
-        "gelu",
-        "leaky_relu",
-        "linear_activation",
-        "maxBroadcastable",
-        "maximum",
-        "minBroadcastable",
-        "minimum",
-        "mul",
-        "multiply",
-        "multiplyBroadcastable",
-        "pow",
-        "real_div",
-        "relu",
-        "relu6",
-        "rsqrt",
-        "scaled_tanh",
-        "scaler",
-        "sigmoid",
-        "sigmoid_hard",
-        "silu",
-        "softplus",
-        "softsign",
-        "sqrt",
-        "square",
-        "sub",
-        "subtractBroadcastable",
-        "tanh",
-        "thresholded_relu",
-        "unary",
-    ]
-)
+_ONE_BY_ONE = """
+    abs activation add addBroadcastable bias cast clamped_relu clampedReLU clip elu exp gelu leaky_relu
+    linear_activation maxBroadcastable maximum minBroadcastable minimum mul multiply multiplyBroadcastable
+    pow real_div relu relu6 rsqrt scaled_tanh scaler sigmoid sigmoid_hard silu softplus softsign sqrt square
+    sub subtractBroadcastable tanh thresholded_relu unary
+""".split()
 """Operators that take one value at a time, in both formats."""
+
+_PER_EXAMPLE = "avg_pool batch_norm batchnorm conv convolution innerProduct linear max_pool pooling".split()
+"""Operators that take one example at a time, in both formats."""
 
 
 class TooLarge(Exception):
@@ -184,19 +150,31 @@ class _Sizes(TorchDispatchMode):
         self.largest = self.work = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        results = function(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        results = function(*args, **kwargs)
         for result in results if isinstance(results, (tuple, list)) else (results,):
             if torch.is_tensor(result):
-                self.largest = max(self.largest, result.numel() * result.element_size())
-                self.work += 8 * result.numel()
-        name = function._schema.name
-        if function._overloadpacket in flop_registry:
-            self.work += flop_registry[function._overloadpacket](*args, **(kwargs or {}), out_val=results)
-        elif "avg_pool" in name:
-            self.work += results.numel() * math.prod(args[1])
+                count = math.prod(_one_example(result))
+                self.largest = max(self.largest, count * result.element_size())
+                self.work += 8 * count
+        formula = flop_registry.get(function._overloadpacket)
+        if hasattr(formula, "__wrapped__"):  # takes shapes, and is ten times as fast
+            shapes = {key: _one_example(value) for key, value in kwargs.items()}
+            self.work += formula.__wrapped__(
+                *map(_one_example, args), **shapes, out_shape=_one_example(results)
+            )
+        elif formula:
+            self.work += formula(*args, **kwargs, out_val=results)
+        elif "avg_pool" in function._schema.name:
+            self.work += math.prod(_one_example(results)) * math.prod(args[1])
         if self.largest > MAX_ACTIVATION_BYTES:
             raise TooLarge(f"{self.largest / 2**30:,.1f} GiB")
         return results
+
+
+def _one_example(value):
+    """The shape of a tensor, a dimension of 0 (see ``_try_on_none``) as 1; anything else as it is."""
+    return tuple(size or 1 for size in value.shape) if torch.is_tensor(value) else value
 
 
 def _dry_run(step: Step, values: dict, seen: dict) -> tuple[tuple, int]:
@@ -243,6 +221,8 @@ def _dry_run(step: Step, values: dict, seen: dict) -> tuple[tuple, int]:
         return seen[key]
     if depends and step.operator in _ONE_BY_ONE and (results := _try_on_one(step, look_up)):
         work = 8 * results[0].numel()
+    elif depends and step.operator in _PER_EXAMPLE and (tried := _try_on_none(step, values)):
+        results, work = tried
     else:
         parameters = {key: strip(value) for key, value in step.parameters.items()} | decisive
         bare = replace(step, arguments=[strip(a) for a in step.arguments], parameters=parameters)
@@ -271,20 +251,47 @@ def _try_on_one(step: Step, look_up) -> tuple | None:
 
     def one(argument):
         argument = look_up(argument)
-        return argument.new_ones([1] * argument.ndim, device="cpu") if torch.is_tensor(argument) else argument
+        if torch.is_tensor(argument):
+            return torch.ones([1] * argument.ndim, dtype=argument.dtype)
+        return argument
 
     others = [value for key, value in step.parameters.items() if key not in ("x", "y")]
     if any(isinstance(value, list) for value in given) or any(torch.is_tensor(look_up(v)) for v in others):
         return None
     try:
-        shape = torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
-    except RuntimeError:
+        shape = np.broadcast_shapes(*(tensor.shape for tensor in tensors))
+    except ValueError:
         return None  # the operator itself says it better
     parameters = {key: one(value) for key, value in step.parameters.items()}
     (result,) = replace(step, arguments=list(map(one, step.arguments)), parameters=parameters).run({})
     if (size := math.prod(shape) * result.element_size()) > MAX_ACTIVATION_BYTES:
         raise TooLarge(f"{size / 2**30:,.1f} GiB")
     return (torch.empty(shape, dtype=result.dtype, device="meta"),)
+
+
+def _try_on_none(step: Step, values) -> tuple[tuple, int] | None:
+    """The results of an operator whose first dimension counts the examples, and the work that they take.
+
+    It is run on no examples: torch checks and computes the shapes, and there is nothing to do. None where
+    that does not tell.
+
+    Raises:
+        TooLarge: the step would make a larger tensor on its way.
+    """
+    names = step.needs()
+    if len(names) != 1 or values[names[0]].shape[:1] != (1,):
+        return None
+    value = values[names[0]]
+    try:
+        with _Sizes() as sizes:
+            results = step.run({names[0]: torch.empty((0, *value.shape[1:]), dtype=value.dtype)})
+    except RuntimeError:
+        return None  # on one example it may work; if not, that error says it better
+    if any(result.shape[:1] != (0,) for result in results):
+        return None
+    return tuple(
+        torch.empty((1, *result.shape[1:]), dtype=result.dtype, device="meta") for result in results
+    ), sizes.work
 
 
 class Graph:
