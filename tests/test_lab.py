@@ -195,7 +195,7 @@ def asked(checkout, answer):
         while more := os.read(terminal, 1000):
             said += more
             if said.endswith(b"[y/N] "):
-                os.write(terminal, answer)
+                os.write(terminal, answer or b"\x04")  # the end, for a question that nobody expects
     os.close(terminal)
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), said.decode()
 
@@ -301,7 +301,7 @@ class Terminal:
         """Ctrl-C, once; the processes that are still there afterwards."""
         started = psutil.Process(self.process).children(recursive=True)
         os.write(self.terminal, how)
-        os.waitpid(self.process, 0)
+        until(lambda: os.waitpid(self.process, os.WNOHANG)[0])
         return [
             one for one in psutil.wait_procs(started, timeout=10)[1] if one.status() != psutil.STATUS_ZOMBIE
         ]
