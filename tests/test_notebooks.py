@@ -193,7 +193,9 @@ def test_the_minutes_of_reading_are_those_of_words_lines_and_figures():
     assert readme.reading_minutes(v4.new_notebook(cells=[text])) == 1
     assert readme.reading_minutes(v4.new_notebook(cells=[code])) == 6
     assert readme.reading_minutes(v4.new_notebook(cells=[v4.new_code_cell("", outputs=[figure] * 15)])) == 3
-    assert readme.reading_minutes(v4.new_notebook(cells=[text, text, code])) == 8
+    assert (
+        readme.reading_minutes(v4.new_notebook(cells=[text, code, v4.new_markdown_cell("word " * 238)])) == 8
+    )
     table = v4.new_markdown_cell("# A\n\n| | |\n|---|---|\n| **You will** | see |\n\nText.")
     head = readme.with_reading_time(table.source, v4.new_notebook(cells=[table]))
     assert head.splitlines()[4:7] == ["| **You will** | see |", head.splitlines()[5], ""]

@@ -354,8 +354,6 @@ def run_all(notebooks, chosen) -> int:
     """Run the notebooks, keep what is to be kept of each, and print the table; return the exit code."""
     seconds: dict[str, float] = {}
     beside = {path.stem for path in [*notebooks, *pages.texts(), *pages_folder().glob("*.html")]}
-    with interruption.later():
-        pages.write_texts(pages_folder(), beside)
     for path in notebooks:
         notebook, seconds[path.stem], error = execute(path)
         with interruption.later():
@@ -367,6 +365,7 @@ def run_all(notebooks, chosen) -> int:
             if chosen.save:
                 save_outputs(notebook, path)
     with interruption.later():
+        pages.write_texts(pages_folder(), beside)
         summary = summarise(seconds)
         print_table(summary)
     if chosen.save and not chosen.names:
