@@ -65,3 +65,18 @@ def test_a_table_of_something_else_is_named(rows, capsys):
     with pytest.raises(ValueError, match=r"is .*, and no Interval. Give a dict"):
         intervals.show(rows)
     assert capsys.readouterr().out == ""
+
+
+def test_how_many_pictures_narrow_an_interval():
+    assert intervals.needed(intervals.share([True] * 200 + [False] * 200)) == 400  # it is narrow already
+    some = intervals.share([True] * 16 + [False] * 7)
+    count = intervals.needed(some)
+    middle = (some.low + some.high) / 2
+    right = round(middle * count)
+    wide = intervals.share([True] * right + [False] * (count - right))
+    assert (wide.high - wide.low) / 2 == pytest.approx(0.05, abs=2e-4)
+    assert intervals.needed(some, 0.1) < count < intervals.needed(some, 0.02)
+    assert intervals.needed(intervals.share([True])) > 300  # one right answer does not say that all will be
+    for wrong in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match="points="):
+            intervals.needed(some, wrong)

@@ -183,6 +183,25 @@ def test_several_pictures_in_one_jpeg_are_treated_as_a_jpeg(tmp_path, monkeypatc
     assert opened.size == (80, 60) and near(opened.getpixel((5, 30)), RED)
 
 
+@pytest.mark.parametrize(
+    "size, decoded",
+    [((2200, 1800), (2200, 1800)), ((2800, 2100), (1400, 1050)), ((5000, 4000), (1250, 1000))],
+)
+def test_a_large_jpeg_is_decoded_at_the_first_fraction_that_is_not_large(tmp_path, size, decoded):
+    halves(*size).save(tmp_path / "a.jpg")
+    assert photos.open_photo(tmp_path / "a.jpg").size == decoded
+    halves(*size).save(tmp_path / "a.png", compress_level=1)
+    assert photos.open_photo(tmp_path / "a.png").size == size
+
+
+def test_a_photo_may_be_given_as_bytes(tmp_path):
+    path = tmp_path / "a.jpg"
+    halves().save(path)
+    assert photos.open_photo(path.read_bytes()).tobytes() == photos.open_photo(path).tobytes()
+    with pytest.raises(ValueError, match="This photo is no picture that can be read"):
+        photos.open_photo(b"no picture")
+
+
 def test_a_file_is_what_it_holds_and_not_what_it_is_called(tmp_path):
     pillow_heif.from_pillow(halves()).save(tmp_path / "heic.jpg", format="HEIF", quality=90)
     assert near(photos.open_photo(tmp_path / "heic.jpg").getpixel((5, 16)), RED)
