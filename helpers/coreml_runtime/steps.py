@@ -121,15 +121,61 @@ MAX_RANK = 16
 """Core ML takes 5 dimensions, the operators of ML programs a few more on their way."""
 
 
-_ONE_BY_ONE = """
-    abs activation add addBroadcastable bias cast clamped_relu clampedReLU clip elu exp gelu leaky_relu
-    linear_activation maxBroadcastable maximum minBroadcastable minimum mul multiply multiplyBroadcastable
-    pow real_div relu relu6 rsqrt scaled_tanh scaler sigmoid sigmoid_hard silu softplus softsign sqrt square
-    sub subtractBroadcastable tanh thresholded_relu unary
-""".split()
+_ONE_BY_ONE = [
+    "abs",
+    "activation",
+    "add",
+    "addBroadcastable",
+    "bias",
+    "cast",
+    "clamped_relu",
+    "clampedReLU",
+    "clip",
+    "elu",
+    "exp",
+    "gelu",
+    "leaky_relu",
+    "linear_activation",
+    "maxBroadcastable",
+    "maximum",
+    "minBroadcastable",
+    "minimum",
+    "mul",
+    "multiply",
+    "multiplyBroadcastable",
+    "pow",
+    "real_div",
+    "relu",
+    "relu6",
+    "rsqrt",
+    "scaled_tanh",
+    "scaler",
+    "sigmoid",
+    "sigmoid_hard",
+    "silu",
+    "softplus",
+    "softsign",
+    "sqrt",
+    "square",
+    "sub",
+    "subtractBroadcastable",
+    "tanh",
+    "thresholded_relu",
+    "unary",
+]
 """Operators that take one value at a time, in both formats."""
 
-_PER_EXAMPLE = "avg_pool batch_norm batchnorm conv convolution innerProduct linear max_pool pooling".split()
+_PER_EXAMPLE = [
+    "avg_pool",
+    "batch_norm",
+    "batchnorm",
+    "conv",
+    "convolution",
+    "innerProduct",
+    "linear",
+    "max_pool",
+    "pooling",
+]
 """Operators that take one example at a time, in both formats."""
 
 
