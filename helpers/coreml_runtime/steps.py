@@ -203,7 +203,7 @@ class _Sizes(TorchDispatchMode):
                 count = math.prod(_one_example(result))
                 self.largest = max(self.largest, count * result.element_size())
                 self.work += 8 * count
-        formula = flop_registry.get(function._overloadpacket)
+        formula: Any = flop_registry.get(function._overloadpacket)
         if hasattr(formula, "__wrapped__"):  # takes shapes, and is ten times as fast
             shapes = {key: _one_example(value) for key, value in kwargs.items()}
             self.work += formula.__wrapped__(
