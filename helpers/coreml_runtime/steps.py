@@ -165,17 +165,7 @@ _ONE_BY_ONE = [
 ]
 """Operators that take one value at a time, in both formats."""
 
-_PER_EXAMPLE = [
-    "avg_pool",
-    "batch_norm",
-    "batchnorm",
-    "conv",
-    "convolution",
-    "innerProduct",
-    "linear",
-    "max_pool",
-    "pooling",
-]
+_PER_EXAMPLE = ["batch_norm", "conv", "convolution", "innerProduct", "linear", "max_pool"]
 """Operators that take one example at a time, in both formats."""
 
 
