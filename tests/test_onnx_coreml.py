@@ -650,7 +650,7 @@ def test_what_todays_core_ml_cannot_do_says_what_to_use(change, message):
 @pytest.mark.parametrize(
     ("pixels", "message"),
     [
-        ({"image_scale": [1, 2, 3]}, "one scale for all channels: normalise"),
+        ({"image_scale": [1, 2, 3]}, "one scale for all channels.*normalise_inside"),
         ({"image_scale": 0}, "leaves no picture"),
         ({"red_bias": "much"}, "'much'. Write a number"),
         ({"red_bias": {"picture": 1}}, "'picture', which is not one of the images"),

@@ -79,8 +79,7 @@ def write_app(
     """
     also = also or {}
     _check_arguments(folder, model, also, chinese)
-    folder = Path(folder)
-    app = folder.name
+    app = Path(folder).name
     _check_names(app, bundle_prefix)
     written = template_files(app, f"{bundle_prefix}.{app}")
     models: dict[str, tuple[CoreMLModel, float]] = {}
@@ -95,10 +94,9 @@ def write_app(
     written[f"{app}/Labels.xcstrings"] = _catalog(labels, chinese)
     written |= {f"{app}/Assets.xcassets/AppIcon.appiconset/{name}": data for name, data in icons().items()}
     written |= {f"{app}Tests/{name}": data for name, data in reference_files(models).items()}
-    kept = publish(written, folder, overwrite)
-    if kept:
+    if kept := publish(written, Path(folder), overwrite):
         print(f"Kept as you edited {'it' if len(kept) == 1 else 'them'}: {', '.join(kept)}")
-    return folder / f"{app}.xcodeproj"
+    return Path(folder) / f"{app}.xcodeproj"
 
 
 def _check_arguments(folder, model, also, chinese) -> None:
