@@ -45,6 +45,14 @@ The second, **because**.
 """
 
 
+CODE = """
+@staticmethod
+class A(B):
+    def f(x): return len([None, 1.5, "a", *x]) if x not in range(3) else f"{x!r}"
+%time f(True) ; import b
+"""
+
+
 @pytest.fixture(scope="module")
 def browser():
     with sync_api.sync_playwright() as playwright:
@@ -71,7 +79,7 @@ def hard():
     """A notebook with long lines, wide tables of text, a folded part and a figure."""
     v4 = nbformat.v4
     wide = "  ".join(f"column {number}" for number in range(30))
-    code = f"value = some_function({', '.join(f'argument_{n}=1' for n in range(30))})  # a comment\nx = not 3"
+    code = f"value = some_function({', '.join(f'argument_{n}=1' for n in range(30))})  # a comment\n{CODE}"
     figure = v4.new_output(
         "display_data",
         {
