@@ -345,7 +345,7 @@ def test_what_is_no_network_is_named(what, message):
             "'classLabel_probs' stands for two",
         ),
         ({"image_scale": 0}, "image_scale=0"),
-        ({"image_scale": [1, 2, 3]}, "one like 1/255.*normalise_inside"),
+        ({"image_scale": [1, 2, 3]}, "number like 1/255.*normalise_inside"),
         ({"shape": (1, 3, 5, 5)}, "does not take 1×3×5×5"),
     ],
 )
