@@ -44,7 +44,7 @@ PROMPT = 180_000
 """Milliseconds to wait before a test fails, on however busy a machine. Alone, a drawing takes one second."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # two of them cannot be open in one process
 def chromium():
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=pictures.browser(), args=ARGUMENTS)

@@ -783,14 +783,14 @@ def test_the_chart_grows_with_the_photos(serve, photo, monkeypatch):
 
     from helpers import figures
 
-    running, titles = serve(), []
+    running, titles, open_before = serve(), [], plt.get_fignums()
     real = figures.settling
     monkeypatch.setattr(
         figures, "settling", lambda right, handle: titles.append(len(right)) or real(right, handle)
     )
     threading.Timer(0.6, lambda: [ask(running.address, photo, label=k) for k in range(2)]).start()
     running.chart(seconds=4)
-    assert titles[0] == 0 and titles[-1] == 2 and not plt.get_fignums()
+    assert titles[0] == 0 and titles[-1] == 2 and plt.get_fignums() == open_before
     running.chart()
     assert titles[-1] == 2
 
