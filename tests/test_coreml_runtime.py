@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from helpers import coreml_runtime
 from helpers.coreml_runtime import steps
+from helpers.coreml_runtime.graph import Graph
 from helpers.model import AlexNet
 from helpers.plumbing.quiet import coremltools
 from tests.proof import speed, zoo
@@ -764,6 +765,34 @@ def test_a_scalar_constant_is_a_float16_too():
     assert steps.half(1 / 255) == float(np.float16(1 / 255))
     assert steps.half(1e-12) == 2.0**-24  # not 0
     assert steps.half(-1e6) == -np.inf
+
+
+def test_a_choice_among_float16_values_is_not_rounded_again_and_everything_else_is(saved):
+    def step(operator, function, arguments, output, rounds=True):
+        return steps.Step(operator, output, function, arguments, {}, [output], [None], [rounds], ["float"])
+
+    x, plain, once, twice, third = map(steps.Name, ["x", "plain", "once", "twice", "third"])
+    third_of = torch.full((1, 4), 1 / 3)
+    chain = [
+        step("relu", torch.relu, [x], "plain"),  # reads a value that nobody has rounded
+        step("mul", torch.mul, [plain, third_of], "once"),
+        step("relu", torch.relu, [once], "twice"),
+        step("concat", lambda parts: torch.cat(parts), [[twice, third_of]], "third"),
+        step("clip", lambda x, low, high: x.clamp(low, high), [third, 0.1, 1.0], "last"),
+        step("add", torch.add, [x, third_of], "single", rounds=False),
+        step("identity", lambda x: x, [steps.Name("single")], "of single"),
+    ]
+    archive = coreml_runtime.load(saved["mlprogram"])._archive
+    names = [step.outputs[0] for step in chain]
+    graph = Graph(archive, chain, {"x": (1, 4)}, names)
+    assert [step.rounds[0] for step in graph.steps] == [True, True, False, True, True, False, True]
+    given = torch.tensor([[[0.1, -0.7, 2.3, 1e-3]], [[5.1, 0.2, 0.3, -9.9]]])
+    for batch in (given[:1].clone(), given.clone()):
+        kept, found = batch.clone(), graph.run({"x": batch})
+        assert torch.equal(batch, kept)  # what is rounded in place is never what was given
+        for name in set(names) - {"single"}:
+            assert torch.equal(found[name], found[name].half().float()), name
+        assert not torch.equal(found["single"], found["single"].half().float())
 
 
 def test_float16_rounds_scalar_constants_and_keeps_sizes(tmp_path):

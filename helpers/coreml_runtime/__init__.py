@@ -9,8 +9,8 @@ labels. It does not prove the phone: Core ML picks its own kernels there.
 The rooms: ``archive`` opens files that a stranger may have written. ``program`` reads the
 one format (with ``constants`` and ``compressed`` weights), ``network`` the other (with its
 ``layers``), ``pipeline`` several models in one file, ``features`` what they say of inputs and
-labels. ``operators`` computes, ``steps`` checks the operators in their order and runs them,
-``loaded`` is what you hold in your hand.
+labels. ``operators`` computes; each is one of the ``steps`` of a ``graph``, which checks them in
+their order (by a ``dry_run`` without memory) and runs them. ``loaded`` is what you hold in your hand.
 """
 
 import os

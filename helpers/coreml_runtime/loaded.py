@@ -17,9 +17,10 @@ from helpers.plumbing.quiet import coremltools
 from . import pipeline
 from .archive import ON_A_MAC, Archive, reason
 from .features import PIL_MODES, ArrayInput, ImageInput, Preprocessing, class_labels, read_inputs
+from .graph import Graph
 from .network import NetworkReader
 from .program import ProgramReader
-from .steps import Graph, Name, to_float16
+from .steps import Name, to_float16
 
 # Bytes that one operator's result may take for a whole batch; larger batches are cut up.
 # About as much as the processor's cache holds.

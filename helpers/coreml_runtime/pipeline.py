@@ -31,7 +31,7 @@ def models(archive: Archive, message) -> Iterator[Archive]:
 
 
 class Chain:
-    """The models of a pipeline as one graph: it is run as ``steps.Graph`` is.
+    """The models of a pipeline as one graph: it is run as ``graph.Graph`` is.
 
     Args:
         archive: where the models come from; it words the errors.
@@ -81,7 +81,7 @@ class Chain:
         )
 
     def run(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Run a batch through all models; see ``steps.Graph.run``."""
+        """Run a batch through all models; see ``graph.Graph.run``."""
         values = dict(batch)
         for member in self.members:
             given = {}
