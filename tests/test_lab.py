@@ -1,12 +1,10 @@
 """``make lab``, ``make reset`` and ``make clean``, as one types them, in a copy of the project."""
 
-import contextlib
 import json
 import os
-import pty
 import re
+import select
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -184,20 +182,34 @@ def app(checkout):
     return checkout / "artifacts/App"
 
 
+AT_A_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+
+
+def at_a_terminal(command, folder, variables):
+    """A command with a terminal of its own: what is written to its pipe is typed there.
+
+    In a process between: this one has threads, and a fork of it can hang.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-S", "-c", AT_A_TERMINAL, *command],
+        cwd=folder,
+        env=variables,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
 def asked(checkout, answer):
     """``make clean`` at a terminal, whose user types ``answer``: the exit code, and what stands on the screen."""
-    process, terminal = pty.fork()
-    if not process:
-        os.chdir(checkout)
-        os.execvpe("make", ["make", "SETUP=true", "clean"], environment(checkout))
     said = b""
-    with contextlib.suppress(OSError):  # the end of a terminal is an error
-        while more := os.read(terminal, 1000):
+    with at_a_terminal(["make", "SETUP=true", "clean"], checkout, environment(checkout)) as process:
+        while more := os.read(process.stdout.fileno(), 1000):
             said += more
             if said.endswith(b"[y/N] "):
-                os.write(terminal, answer or b"\x04")  # the end, for a question that nobody expects
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), said.decode()
+                os.write(process.stdin.fileno(), answer or b"\x04")  # the end, for a question nobody expects
+            while answer == b"\x03" and not select.select([process.stdout], [], [], 1)[0]:
+                os.write(process.stdin.fileno(), answer)  # input() misses the one that comes before it reads
+    return process.returncode, said.decode()
 
 
 def test_what_nobody_edited_goes_without_a_question(checkout, app):
@@ -277,19 +289,15 @@ class Terminal:
             f"IN_VENV={os.path.dirname(sys.executable)}/",
             f"PORT={self.port}",
         ]
-        self.process, self.terminal = pty.fork()
-        if not self.process:
-            os.chdir(checkout)
-            os.execvpe("make", [*command, *arguments], settings)
+        self.process = at_a_terminal([*command, *arguments], checkout, settings)
         threading.Thread(target=self._read, daemon=True).start()
         until(lambda: "?token=" in self.said)
         self.token = re.search(r"\?token=(\w+)", self.said)[1]
         self.url = f"http://127.0.0.1:{self.port}/"
 
     def _read(self):
-        with contextlib.suppress(OSError):
-            while more := os.read(self.terminal, 1000):
-                self.said += more.decode(errors="replace")
+        while more := os.read(self.process.stdout.fileno(), 1000):
+            self.said += more.decode(errors="replace")
 
     def ask(self, path, method="GET"):
         request = urllib.request.Request(f"{self.url}{path}?token={self.token}", method=method, data=None)
@@ -299,9 +307,9 @@ class Terminal:
 
     def end(self, how=b"\x03"):
         """Ctrl-C, once; the processes that are still there afterwards."""
-        started = psutil.Process(self.process).children(recursive=True)
-        os.write(self.terminal, how)
-        until(lambda: os.waitpid(self.process, os.WNOHANG)[0])
+        started = psutil.Process(self.process.pid).children(recursive=True)
+        os.write(self.process.stdin.fileno(), how)
+        until(lambda: self.process.poll() is not None)
         return [
             one for one in psutil.wait_procs(started, timeout=10)[1] if one.status() != psutil.STATUS_ZOMBIE
         ]
@@ -320,8 +328,8 @@ def at_work(checkout):
     (checkout / "artifacts/summary.json").write_text('{"made": "by a notebook"}')
     terminal = Terminal(checkout)
     yield terminal
-    with contextlib.suppress(OSError, psutil.Error):
-        os.kill(terminal.process, signal.SIGKILL)
+    terminal.process.kill()
+    terminal.process.wait()
 
 
 def test_lab_serves_the_project_says_when_the_port_is_taken_and_ends_with_one_ctrl_c(checkout, at_work):
