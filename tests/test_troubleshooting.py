@@ -28,22 +28,11 @@ from helpers.plumbing.device import pick_device
 from helpers.plumbing.quiet import coremltools, quiet
 from helpers.recipe import Recipe
 from helpers.training import fit
-from helpers.workshop import environment, lab
+from helpers.workshop import address, environment, lab
 
 PAGE = (paths.ROOT / "notebooks/troubleshooting.md").read_text(encoding="utf-8")
 ENTRIES = dict(re.findall(r"^## (\d+)\. .+?\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
 LABELS = list("abcdefghij")
-
-FIRST_CELL = """\
-try:
-    from helpers import chapter
-except ImportError:
-    raise ImportError(
-        "The helpers of this project are not here. Run `make lab` in its folder and take the kernel Python 3; "
-        "with this file alone, or on Colab, get the whole project first: notebooks/troubleshooting.md, 1."
-    ) from None
-"""
-"""How the first cell of a notebook begins."""
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +87,7 @@ def printed(call):
 
 def no_helpers(patch, files, tmp_path):
     """In a Python that has no package at all, as in a kernel of another Python."""
-    answer = subprocess.run([sys.executable, "-I", "-S", "-c", FIRST_CELL], capture_output=True, text=True)
+    answer = subprocess.run([sys.executable, "-I", "-S", "-c", address.ALONE], capture_output=True, text=True)
     return answer.stderr.splitlines()[-1]
 
 
@@ -310,4 +299,4 @@ def test_what_it_calls_and_links_to_is_there():
 )
 def test_the_first_cell_says_this_sentence_where_the_helpers_are_missing(path):
     first = next(cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code").source
-    assert first.startswith(FIRST_CELL.strip())
+    assert first.startswith(address.beginning(address.address()).strip())

@@ -379,6 +379,12 @@ def _pad(context, node):
     return picked(x, [np.pad(np.arange(n), p, mode) for n, p in zip(x.shape, pairs, strict=True)], node)
 
 
+def _range(context, node):
+    start, limit, delta = (constant(context, node, index) for index in range(3))
+    values = np.arange(start.item(), limit.item(), delta.item(), dtype=start.dtype)
+    return builder().const(val=values, name=node.output[0])
+
+
 def _space_to_depth(context, node):
     mb, x, block = builder(), given(context, node, 0), attribute(node, "blocksize")
     if attribute(node, "mode", "DCR") == "DCR":
@@ -409,6 +415,7 @@ LOWERINGS = ACTIVATIONS | {
     "Mod": _mod,
     "Pad": _pad,
     "Pow": _pow,
+    "Range": _range,
     "Reciprocal": _reciprocal,
     "Resize": resize,
     "SpaceToDepth": _space_to_depth,

@@ -13,6 +13,8 @@ from helpers import benchmark, chapter
 from helpers.plumbing import paths
 from helpers.plumbing.measured import read
 
+from . import address
+
 README = paths.ROOT / "README.md"
 TEACHING = paths.ROOT / "notebooks/teaching.md"
 READING = "| **Reading** |"
@@ -74,6 +76,11 @@ BENCH = """### Against a beginner's loop
 
 ![Left: test accuracy by seconds of the training loops. Right: points of accuracy lost without each trick.](helpers/measured/bench.png)"""
 """What stands above the benchmark's tables."""
+
+
+def the_badges() -> str:
+    """How to open the series without installing it."""
+    return address.badges(address.address())
 
 
 def the_bench() -> str:
@@ -222,6 +229,7 @@ def the_times() -> str:
 
 
 TABLES = {
+    "badges": the_badges,
     "map": the_map,
     "numbers": the_numbers,
     "proofs": the_proofs,
