@@ -158,7 +158,10 @@ OTHERS = {
     "a zip of something": (packed(weights__pth="x"), r"a ZIP archive.*holds weights\.pth: unpack"),
     "a card": (bytes_of(b'{"data": "CIFAR-10"}'), "a text in JSON, such as a checkpoint's card"),
     "a pickle": (bytes_of(pickle.dumps([1, 2], 2)), "a pickle that torch.save did not write"),
-    "an answer": (bytes_of(b"404: Not Found\n"), "a text, not the file itself, and begins with '404: Not Found'"),
+    "an answer": (
+        bytes_of(b"404: Not Found\n"),
+        "a text, not the file itself, and begins with '404: Not Found'",
+    ),
     "bytes": (bytes_of(b"hello\0\xff"), "damaged or no PyTorch file"),
     "nothing": (bytes_of(b""), r"a\.pt is empty\. Copy, download"),
     "a photo": (bytes_of(b"\0\0\0\x18ftypheic" + bytes(50)), r"a picture or a film .HEIC.*path of the model"),

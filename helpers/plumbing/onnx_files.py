@@ -76,4 +76,3 @@ def check_weights(proto: onnx.ModelProto, folder: Path | None, name: str) -> Non
                 f"{name} keeps its weights in {second!r:.100}, which is missing. Copy both files into one folder, or export "
                 "with external_data=False."
             )
-
