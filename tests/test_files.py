@@ -10,6 +10,7 @@ import torch
 
 from helpers import checkpoints, coreml, coreml_runtime, netron_view, onnx_coreml
 from helpers.plumbing import files
+from helpers.plumbing.labels import in_order
 from helpers.plumbing.quiet import coremltools
 
 
@@ -82,6 +83,14 @@ def test_a_table_of_contents_that_is_a_web_page_is_named(tmp_path):
     (tmp_path / "a.mlpackage" / "Manifest.json").write_text("<html>sign in</html>")
     with pytest.raises(ValueError, match=r"Manifest\.json is a web page"):
         coreml_runtime.load(tmp_path / "a.mlpackage")
+
+
+@pytest.mark.parametrize("kind", ["a page", "a pointer"])
+def test_labels_are_no_web_page_and_no_pointer(tmp_path, kind):
+    content, message = KINDS[kind]
+    (tmp_path / "labels.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        in_order(tmp_path / "labels.txt")
 
 
 def test_models_and_weights_are_nothing_else(tmp_path):

@@ -356,7 +356,7 @@ ZIPS = {
     "overlapping records": (overlapping, "damaged"),
     "a record cut off": (rezipped(lambda a, n, c: a.writestr(n, c[:3] if n.endswith("data/0") else c)), "damaged"),
     "a record missing": (rezipped(lambda a, n, c: n.endswith("data/0") or a.writestr(n, c)), "damaged"),
-    "two pickles": (rezipped(lambda a, n, c: (a.writestr(n, c), n.endswith("pkl") and a.writestr("y/data.pkl", c))), "zip archive"),
+    "two pickles": (rezipped(lambda a, n, c: (a.writestr(n, c), n.endswith("pkl") and a.writestr("y/data.pkl", c))), "ZIP archive"),
     "another order of bytes": (
         rezipped(lambda a, n, c: a.writestr(n, b"big" if n.endswith("byteorder") else c)),
         "in the other order, which is not covered",
