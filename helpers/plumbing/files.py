@@ -7,7 +7,6 @@ import stat
 import struct
 import zipfile
 from pathlib import Path
-from typing import Literal
 
 from helpers.plumbing.paths import printable, shorten
 
@@ -68,8 +67,8 @@ _FOLDERS = {
 """What lies in a folder, and what that folder is."""
 
 
-def foreign(path: Path, own: Literal["ONNX", "Core ML"]) -> str | None:
-    """What a file is that should be a model of one's own kind, and what to do with it; None if it may be one."""
+def foreign(path: Path, own: str) -> str | None:
+    """What a file is that should be a model of one's own kind ("ONNX", "Core ML"), and what to do with it; None if it may be one."""
     start, end = ends_of(path)
     if start.startswith(b"PK\x03\x04"):
         return _archive(path)
