@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from helpers.plumbing.exportable import check_behaviour, random_state
 from helpers.plumbing.networks import (
     ask,
     check_answer,
@@ -148,7 +149,7 @@ def evaluate(
 
     Raises:
         ValueError: images or labels of a wrong shape, dtype or range, a model that does not take such images
-            (the message names the layer), or one that does not give logits.
+            or is random in evaluation mode (the message names the layer), or one that does not give logits.
     """
     check_network(model)
     check_has_numbers(model)
@@ -158,7 +159,7 @@ def evaluate(
     if precision not in (torch.float32, torch.bfloat16, torch.float16):
         raise ValueError(f"precision={precision!r} must be torch.float32, torch.bfloat16 or torch.float16.")
     device, own = device_of(model), dtype_of(model)
-    was_training, layout = model.training, torch.channels_last
+    was_training, layout, drawn = model.training, torch.channels_last, random_state(device)
     model.eval()
     answers: list[torch.Tensor] = []
     try:
@@ -169,6 +170,8 @@ def evaluate(
             check_answer(answer, len(batch))
             if not answers:
                 check_labels(labels, "test", answer.shape[1])
+                if random_state(device) != drawn:  # only such a network is asked again
+                    check_behaviour(model, batch.contiguous())
             answers.append(answer.float())
     finally:
         model.train(was_training)

@@ -148,9 +148,13 @@ def _trained_before(model: nn.Module) -> bool:
     return known is not None and known() is model
 
 
-def _check_arguments(data, recipe, resume) -> None:
+def _check_recipe(recipe) -> None:
     if not isinstance(recipe, Recipe):
         raise ValueError(f"recipe is {recipe!r:.60}, which is no Recipe. Pass one, e.g. Recipe.quick().")
+
+
+def _check_arguments(data, recipe, resume) -> None:
+    _check_recipe(recipe)
     if not isinstance(resume, History | None):
         raise ValueError(f"resume is {resume!r:.60}, which is no History. Pass the one that fit returned.")
     for name in ("train_images", "train_labels", "test_images", "test_labels"):
@@ -215,6 +219,7 @@ class _Training:
         self.layout, self.classes = check_model(model, shapes, device, classes, LAYOUT)
         for name in ("train", "test"):  # the data need not say how many classes there are
             check_labels(getattr(data, f"{name}_labels"), name, self.classes)
+        evaluate(model, data.test_images[:1], data.test_labels[:1])  # which refuses one that is random
         rank, size = processes.rank(), processes.size()
         history.device = describe_device(device) + (f", {size} processes" if size > 1 else "")
         self.batches = Batches(data.train_images, data.train_labels, recipe, device, rank, size)
@@ -381,31 +386,43 @@ def time_per_step(recipe: Recipe, *, device: str | torch.device | None = None, s
 
     Returns:
         The median of ``steps`` steps; with several ``recipe.sizes`` the mean of their medians.
+
+    Raises:
+        ValueError: no recipe, or no whole number of steps.
+        MemoryError: a batch does not fit into the device's memory.
     """
     if not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps={steps!r} must be a whole number, at least 1.")
+    _check_recipe(recipe)
     device = pick_device(device)
     precision = pick_precision(device)
-    model = recipe.model().to(device).to(memory_format=LAYOUT).train()
-    optimizer = make_optimizer(model, recipe)
-    labels = torch.randint(0, 10, (recipe.batch_size,), device=device)
-    medians = {}
-    for size in set(recipe.sizes):
-        images = torch.randint(0, 256, (recipe.batch_size, 3, size, size), dtype=torch.uint8)
-        images = images.to(device).contiguous(memory_format=LAYOUT)
-        seconds = []
-        for _ in range(steps + 2):  # the first two are slower: memory is set up, kernels are chosen
-            started = time.perf_counter()
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                logits = model(images.float() / 255)
-            loss = F.cross_entropy(logits.float(), labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            loss.item()  # waits until a GPU has finished
-            seconds.append(time.perf_counter() - started)
-        medians[size] = median(seconds[2:])
+    with _explain_memory(recipe):
+        model = recipe.model().to(device).to(memory_format=LAYOUT).train()
+        optimizer = make_optimizer(model, recipe)
+        medians = {
+            size: _step_time(model, optimizer, recipe, size, device, precision, steps)
+            for size in set(recipe.sizes)
+        }
     return mean(medians[size] for size in recipe.sizes)
+
+
+def _step_time(model, optimizer, recipe: Recipe, size: int, device, precision, steps: int) -> float:
+    """The median of the seconds that a step takes with images of one size."""
+    images = torch.randint(0, 256, (recipe.batch_size, 3, size, size), dtype=torch.uint8)
+    images = images.to(device).contiguous(memory_format=LAYOUT)
+    labels = torch.randint(0, 10, (recipe.batch_size,), device=device)
+    seconds = []
+    for _ in range(steps + 2):  # the first two are slower: memory is set up, kernels are chosen
+        started = time.perf_counter()
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            logits = model(images.float() / 255)
+        loss = F.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        loss.item()  # waits until a GPU has finished
+        seconds.append(time.perf_counter() - started)
+    return median(seconds[2:])
 
 
 def _backward(loss, model) -> None:

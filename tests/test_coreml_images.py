@@ -3,16 +3,18 @@
 import warnings
 
 import numpy as np
+import pillow_heif
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from helpers import coreml_runtime
+from helpers import coreml_runtime, photos
 from helpers.coreml_runtime import __main__ as command
 from helpers.coreml_runtime.archive import reason
 from helpers.plumbing.quiet import coremltools, quiet
+from tests.test_photos import profile
 
 ct = coremltools()
 mb = ct.converters.mil.Builder
@@ -639,6 +641,22 @@ def test_the_command_answers_for_pictures(pair, capsys):
     assert "image 4×4, BGR" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.heic"])
+def test_the_command_sees_the_colours_of_a_photo_as_notebook_06_does(pair, capsys, tmp_path, name):
+    path, plain = tmp_path / name, Image.new("RGB", (40, 30), (220, 60, 40))
+    if name == "a.heic":
+        pillow_heif.from_pillow(plain).save(path, quality=100, icc_profile=profile())
+    else:
+        plain.save(path, icc_profile=profile())
+    model = coreml_runtime.load(pair / "m.mlmodel")
+    seen = photos.open_photo(path).resize((4, 4))
+    assert max(map(abs, np.subtract(seen.getpixel((2, 2)), (220, 60, 40)))) > 5  # Display P3 has other reds
+    answer = model.predict({"image": seen})["probs"]
+    assert command.main([str(pair / "m.mlmodel"), str(path), "--top", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"{label} {share:.1%}" in printed for label, share in answer.items())
+
+
 def test_the_command_compares_with_an_onnx_file(pair, capsys):
     model, picture = str(pair / "m.mlmodel"), str(pair / "picture.png")
     assert command.main([model, picture, "--check", str(pair / "m.onnx")]) == 0
@@ -653,9 +671,9 @@ def test_the_command_says_what_is_wrong(pair, capsys, tmp_path):
     (tmp_path / "no.png").write_text("no picture")
     for arguments, says in (
         (["nowhere.mlmodel"], "There is no Core ML model"),
-        ([model, str(tmp_path / "nowhere.png")], "There is no picture"),
+        ([model, str(tmp_path / "nowhere.png")], "There is no photo"),
         ([model, str(tmp_path / "no.png")], "is no picture that can be read"),
-        ([picture], "not a Core ML model"),
+        ([picture], "picture.png is a picture (PNG). Give the path of the model"),
         ([model, "--check", picture], "ONNX"),
         ([model, "--check", str(tmp_path / "nowhere.onnx")], "nowhere.onnx"),
     ):

@@ -1297,7 +1297,7 @@ def test_the_rank_of_old_response_norms_is_undecided(tmp_path):
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
             "is a Git LFS pointer.*git lfs pull",
         ),
-        (b"PK\x03\x04" + bytes(99), "is a zip archive"),
+        (b"PK\x03\x04" + bytes(99), "is a ZIP archive"),
         (b"<!DOCTYPE html><html></html>", "is a web page"),
     ],
 )

@@ -567,10 +567,17 @@ def test_a_truncated_file_is_refused(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.onnx", "a.mlmodel", "a.pth", "a.pt2"])
-@pytest.mark.parametrize("content", [b"", b"<!doctype html><p>404 Not Found</p>", b"\x00" * 100])
-def test_a_file_of_something_else_is_refused(name, content, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"<!doctype html><p>404 Not Found</p>", "is a web page"),
+        (b"\x00" * 100, "cannot be read"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(name, content, message, tmp_path):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(netron_view.ModelFileError, match=rf"{name} cannot be read"):
+    with pytest.raises(netron_view.ModelFileError, match=rf"{name} {message}"):
         netron_view.show(tmp_path / name)
 
 

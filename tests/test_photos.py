@@ -14,6 +14,7 @@ from PIL import Image, ImageCms
 from helpers import camera, photos
 from helpers.data import CLASSES
 from helpers.drawings import draw
+from helpers.plumbing import photo_files
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -177,8 +178,8 @@ def test_lab_and_premultiplied_grey_become_rgb(tmp_path):
 def test_several_pictures_in_one_jpeg_are_treated_as_a_jpeg(tmp_path, monkeypatch):
     """Phones keep depth or brightness beside the picture, and the format is then called MPO."""
     halves(640, 480).save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[halves(64, 48)])
-    monkeypatch.setattr(photos, "MOST_PIXELS", 1000)
-    monkeypatch.setattr(photos, "LARGE_PIXELS", 1000)
+    monkeypatch.setattr(photo_files, "MOST_PIXELS", 1000)
+    monkeypatch.setattr(photo_files, "LARGE_PIXELS", 1000)
     opened = photos.open_photo(tmp_path / "a.jpg")
     assert opened.size == (80, 60) and near(opened.getpixel((5, 30)), RED)
 

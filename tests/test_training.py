@@ -280,3 +280,10 @@ def test_a_model_for_one_size_only_is_told_from_the_start(drawings):
 
 def test_a_step_takes_some_time():
     assert 0 < time_per_step(TINY, steps=1) < float("inf")
+
+
+def test_a_step_that_does_not_fit_into_memory_and_a_recipe_that_is_none_are_named():
+    with pytest.raises(MemoryError, match="A batch of 10000000000 images does not fit"):
+        time_per_step(replace(TINY, batch_size=10**10))
+    with pytest.raises(ValueError, match="which is no Recipe"):
+        time_per_step("quick")

@@ -8,14 +8,14 @@ makes models from PyTorch (with ``options``, ``torch_operators``, ``pooling``,
 ``probabilities`` are what the proofs of both roads need.
 """
 
+import warnings
+
 from .compression import COMPRESSIONS, compress
 from .description import describe
 from .files import LABEL, PREVIEW, PROBABILITIES, name_outputs, open_model, save, size
 from .metadata import set_metadata
 from .model_card import ModelCard, model_card
 from .torch_conversion import ConversionError, from_torch
-
-card = model_card  # its earlier name
 
 __all__ = [
     "COMPRESSIONS",
@@ -24,7 +24,6 @@ __all__ = [
     "PROBABILITIES",
     "ConversionError",
     "ModelCard",
-    "card",
     "compress",
     "describe",
     "from_torch",
@@ -35,3 +34,11 @@ __all__ = [
     "set_metadata",
     "size",
 ]
+
+
+def __getattr__(name: str):
+    """Let ``card``, the earlier name of ``model_card``, still work; it says what it is called now."""
+    if name != "card":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn("helpers.coreml.card is helpers.coreml.model_card now.", DeprecationWarning, stacklevel=2)
+    return model_card

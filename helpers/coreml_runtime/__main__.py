@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from helpers import coreml_runtime
 from helpers.plumbing import onnx_files
 from helpers.plumbing.errors import first_line
+from helpers.plumbing.photo_files import open_photo
 
 from .features import PIL_MODES, ImageInput
 
@@ -18,7 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit code: 0, or 1 with the reason on stderr, or when the two differ."""
     parser = argparse.ArgumentParser(prog="python -m helpers.coreml_runtime", description=__doc__)
     parser.add_argument("model", metavar="MODEL", help="an .mlmodel or .mlpackage; alone: what it takes")
-    parser.add_argument("pictures", metavar="PICTURE", nargs="*", help="JPEG, PNG or the like, of any size")
+    parser.add_argument(
+        "pictures", metavar="PICTURE", nargs="*", help="JPEG, HEIC, PNG or the like, of any size"
+    )
     parser.add_argument(
         "--check", metavar="MODEL.onnx", help="compare with ONNX Runtime, on noise and pictures"
     )
@@ -44,19 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _opened(model, path, squash) -> dict:
-    """A picture as the model's input: upright, in its size and colours. ``helpers.photos`` knows more of photos."""
+    """A picture as the model's input, in its size and colours; opened as ``helpers.photos`` does."""
     feature = next(iter(model.inputs.values()))
     if len(model.inputs) != 1 or not isinstance(feature, ImageInput) or PIL_MODES[feature.colour] == "F":
         raise ValueError(f"{model.path.name} does not take one picture of 8 bits. Write predict() in Python.")
-    try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file).convert(PIL_MODES[feature.colour])
-    except FileNotFoundError:
-        raise FileNotFoundError(f"There is no picture {path}. Check its name.") from None
-    except Exception as error:  # the decoders' exceptions have no common base
-        raise ValueError(
-            f"{path} is no picture that can be read: {first_line(error)}. Save it as PNG."
-        ) from error
+    image = open_photo(path).convert(PIL_MODES[feature.colour])
     fit = Image.Image.resize if squash else ImageOps.fit
     return {feature.name: fit(image, (feature.width, feature.height), Image.Resampling.BILINEAR)}
 

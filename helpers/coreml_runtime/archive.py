@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from helpers.plumbing import files
 from helpers.plumbing.errors import first_line
 from helpers.plumbing.paths import shorten
 from helpers.plumbing.quiet import coremltools
@@ -38,15 +39,6 @@ UNFIT = (
 # MILBlob's storage format: a 64-byte record (magic number, data type, size, offset) per blob.
 _BLOB_RECORD = struct.Struct("<IIQQ")
 _BLOB_MAGIC = 0xDEADBEEF
-
-# How files begin that are often taken for a model: what they are, and what to do.
-_NO_MODELS = {
-    b"version https://git-lfs": ("a Git LFS pointer, not the file itself", "Fetch it with: git lfs pull"),
-    b"PK\x03\x04": ("a zip archive", "Unpack a zipped .mlpackage first; a PyTorch file is converted first."),
-    b"<!DOCTYPE": ("a web page", "Download the file itself again."),
-    b"<html": ("a web page", "Download the file itself again."),
-}
-
 
 # What is refused on purpose, by how its name begins (the layers' names and the operators'), and why.
 _REASONS = {
@@ -183,6 +175,7 @@ class Archive:
         try:
             content = json.loads(manifest.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
+            self._refuse_others(manifest)
             raise self.error(f"Manifest.json cannot be read ({first_line(error)})") from error
         try:
             item = content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
@@ -215,12 +208,11 @@ class Archive:
 
         if not file.is_file():
             raise self.error(f"the model's specification, {file.name}, is missing or is no file")
-        size = file.stat().st_size
-        if not 0 < size <= MAX_SPECIFICATION_BYTES:
-            raise self.error(f"{file.name} has {size:,} bytes, which no Core ML model has")
         specification = Model_pb2.Model()
         try:
             self._refuse_others(file)
+            if file.stat().st_size > MAX_SPECIFICATION_BYTES:
+                raise self.error(f"{file.name} is larger than 2 GiB, which no Core ML model is")
             specification.ParseFromString(file.read_bytes())
         except OSError as error:
             raise self.error(f"{file.name} cannot be read ({first_line(error)})") from error
@@ -232,12 +224,11 @@ class Archive:
         return specification
 
     def _refuse_others(self, file):
-        """Name a file that is something else than a model."""
-        with file.open("rb") as stream:
-            start = stream.read(64).lstrip()
-        for magic, (what, next_step) in _NO_MODELS.items():
-            if start.startswith(magic):
-                raise self.error(f"{file.name} is {what}", next_step)
+        """Name a file that is plainly something else than a model or its weights."""
+        kind = files.foreign(file, "Core ML")
+        if kind:
+            what, _, next_step = kind.partition(". ")
+            raise self.error(f"{file.name} is {what}", next_step)
 
     def read_blob(self, file_name: str, offset: int, size: int) -> bytearray:
         """The bytes of one weight.

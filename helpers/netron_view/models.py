@@ -16,6 +16,7 @@ from helpers.netron_view.limits import MOST_LAYERS, plain
 from helpers.netron_view.read_coreml import read_coreml
 from helpers.netron_view.read_onnx import read_onnx
 from helpers.netron_view.read_pytorch import read_pytorch
+from helpers.plumbing import files
 from helpers.plumbing.files import Refusal
 from helpers.plumbing.paths import shorten
 
@@ -88,7 +89,14 @@ def _reader(path: Path):
         raise Refusal(
             f"does not end in one of {', '.join(READERS)}. For other formats use serve(), which opens the whole of Netron."
         )
-    return READERS[suffix]
+    what, reader = READERS[suffix]
+    if path.is_file():
+        ends = files.ends_of(path)
+        packed = what not in ("ONNX", "Core ML")  # in a ZIP archive, which its reader opens
+        kind = files.what_it_is(*ends) or files.protobuf(ends[0]) if packed else files.foreign(path, what)
+        if kind:
+            raise Refusal(f"is {kind}")
+    return what, reader
 
 
 def _readable(graph: Graph) -> Graph:

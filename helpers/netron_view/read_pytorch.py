@@ -8,6 +8,7 @@ from pathlib import Path
 from helpers.netron_view import limits, pickles
 from helpers.netron_view.layers import Graph, Layer, Model
 from helpers.netron_view.limits import KEEP_VALUES, MOST_DIMENSIONS, MOST_LAYERS, plain, shape
+from helpers.plumbing import files
 from helpers.plumbing.files import Bounded, Refusal
 
 KEEP_BYTES = 8 * KEEP_VALUES
@@ -43,7 +44,7 @@ def _read_archive(path: Path, archive: zipfile.ZipFile) -> Model:
     elif "data.pkl" in inside:
         weights, dropped = ("data/",), (".data/serialization_id",)
     else:
-        raise ValueError("it holds neither data.pkl nor a program")
+        raise Refusal(f"is {files.what_is_in(list(records)) or files.something_packed(list(records))}")
 
     hollow, kept = {}, {}
     allowance = limits.Allowance()

@@ -2,9 +2,12 @@
 
 import copy
 import numbers
+import pickle
+import random
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
@@ -80,17 +83,17 @@ def check_behaviour(model: torch.nn.Module, images: torch.Tensor) -> torch.Tenso
         Unsteady: it draws random numbers, uses the statistics of the batch, or changes from call to call; the
             message names the layer and the cure.
     """
-    before = torch.get_rng_state()
+    before = random_state(images.device)
     with torch.no_grad():
         with ModuleTracker() as where, _Watch(where):
             answer = model(images)
-        random = not torch.equal(before, torch.get_rng_state())
+        drew = random_state(images.device) != before
         again = model(images)
-    limits = {"rtol": 0.0, "atol": 0.0} if random else {"rtol": 1e-2, "atol": 1e-3}
+    limits = {"rtol": 0.0, "atol": 0.0} if drew else {"rtol": 1e-2, "atol": 1e-3}
     if not _same(answer, again, **limits):
         cause = (
             "draws random numbers"
-            if random
+            if drew
             else "keeps something from one call to the next, or draws random numbers"
         )
         raise Unsteady(
@@ -98,6 +101,16 @@ def check_behaviour(model: torch.nn.Module, images: torch.Tensor) -> torch.Tenso
             f"{cause}. Let it do so only while self.training is true."
         )
     return answer
+
+
+def random_state(device: torch.device) -> bytes:
+    """Where the generators of random numbers stand that a network draws from: PyTorch's, NumPy's and Python's."""
+    states = [torch.get_rng_state().numpy(), np.random.get_state(legacy=False), random.getstate()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device).numpy())
+    if device.type == "mps":
+        states.append(torch.mps.get_rng_state().numpy())
+    return pickle.dumps(states)
 
 
 def _same(one, other, rtol: float = 0.0, atol: float = 0.0) -> bool:

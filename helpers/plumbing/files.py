@@ -1,12 +1,14 @@
 """What stands at a path, before it is read: an ordinary file of a bounded size, and what its first bytes say it is."""
 
+import codecs
 import io
 import os
 import stat
 import struct
+import zipfile
 from pathlib import Path
 
-from helpers.plumbing.paths import shorten
+from helpers.plumbing.paths import printable, shorten
 
 LARGEST = 10**9
 """Bytes of a file that is read whole, and takes as much memory."""
@@ -14,7 +16,7 @@ LARGEST = 10**9
 LARGEST_DIRECTORY = 4 * 2**20
 """Bytes of a zip archive's list of contents: about 50,000 tensors."""
 
-TENSORFLOW = "PyTorch cannot read it: convert it with tf2onnx, and go on with the .onnx."
+TENSORFLOW = "Convert it with tf2onnx, and go on with the .onnx."
 """What to do with a file of TensorFlow."""
 
 
@@ -65,8 +67,51 @@ _FOLDERS = {
 """What lies in a folder, and what that folder is."""
 
 
-def what_it_is(start: bytes, suffix: str = "", end: bytes = b"") -> str | None:
-    """What a file is that begins (and ends) like this, and what to do with it; None for a pickle, an archive, the unknown."""
+def foreign(path: Path, own: str) -> str | None:
+    """What a file is that should be a model of one's own kind ("ONNX", "Core ML"), and what to do with it; None if it may be one."""
+    start, end = ends_of(path)
+    if start.startswith(b"PK\x03\x04"):
+        return _archive(path)
+    if start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5"):
+        return f"a Python pickle: weights or a model of PyTorch. {EXPORT}"
+    kind = what_it_is(start, end, path.suffix.lower()) or protobuf(start)
+    return None if kind and f"{own} " in kind.partition(".")[0] else kind
+
+
+EXPORT = "Load it with helpers.checkpoints, and export the network (notebook 03)."
+"""What to do with a file of PyTorch."""
+
+
+def ends_of(path: Path) -> tuple[bytes, bytes]:
+    """The first 512 bytes of a file, and the last eight."""
+    with path.open("rb") as stream:
+        start = stream.read(512)
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - 8))
+        return start, stream.read(8)
+
+
+def _archive(path: Path) -> str:
+    """What is in a ZIP archive."""
+    try:
+        with Bounded(path) as file, zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return "a ZIP archive that cannot be opened. Copy or download it again."
+    if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
+        return what_is_in(names) or f"a checkpoint of PyTorch. {EXPORT}"
+    return what_is_in(names) or something_packed(names)
+
+
+def something_packed(names: list[str]) -> str:
+    """What a zip archive is of which the names in it say no more."""
+    inside = ", ".join(printable(name, 40) for name in names[:3])
+    return f"a ZIP archive that was not made by torch.save. It holds {inside or 'nothing'}: unpack it first."
+
+
+def what_it_is(start: bytes, end: bytes = b"", suffix: str = "") -> str | None:
+    """What a file is that begins (and ends) like this, and what to do with it; None for a model, an archive, the unknown."""
+    if not start:
+        return "empty. Copy, download or make it again."
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not the file itself. Fetch it with `git lfs pull`, or download it from the project's page."
@@ -80,38 +125,60 @@ def what_it_is(start: bytes, suffix: str = "", end: bytes = b"") -> str | None:
     for magic, place, kind in _MAGIC:
         if start[place : place + len(magic)] == magic:
             return kind
-    # Both are protobuf messages that begin with a version; then comes the producer or the description.
-    if start[:1] == b"\x08" and start[2:3] in (b"\x12", b"\x1a", b"\x3a", b"\x42", b"\x72"):
-        if suffix == ".mlmodel":
-            return "a Core ML model. Use coreml_runtime.load(path)."
-        return "an ONNX file, it seems. Use onnx.load(path) or run_onnx(path, …)."
     if end.endswith(_TABLE) or suffix.startswith(".data-0") or text.startswith(b"model_checkpoint_path:"):
         return f"a part of a checkpoint of TensorFlow. {TENSORFLOW}"
     if text.startswith(b"{") and b'"weight_map"' in text:
         return "the list of a checkpoint that is in several files. Load the files that it names, one by one."
     if text.startswith(b"{"):
-        return "a text in JSON, perhaps the card of a checkpoint. Give the path of the .pth."
-    return None
+        return "a text in JSON, such as a checkpoint's card or a server's answer. Give the path of the model itself."
+    return _text(start)
+
+
+def _text(start: bytes) -> str | None:
+    """What a file is that begins with lines of text, such as a server's "404: Not Found"; None if it does not."""
+    try:
+        lines = codecs.getincrementaldecoder("utf-8")().decode(start).split("\n")
+    except UnicodeDecodeError:
+        return None
+    if not any(lines) or not all(line.rstrip("\r").replace("\t", " ").isprintable() for line in lines):
+        return None
+    shown = printable(next(filter(str.strip, lines), "").strip(), 60)
+    return f"a text, not the file itself, and begins with {shown!r}. Download or copy the file again."
+
+
+def protobuf(start: bytes) -> str | None:
+    """Which model in protobuf begins like this, and what to do with it; None if none does.
+
+    Both begin with a version; then comes in an ONNX file who wrote it, and in one of Core ML the description of the inputs.
+    """
+    if start[:1] != b"\x08" or start[2:3] not in (b"\x12", b"\x1a", b"\x3a", b"\x42", b"\x72"):
+        return None
+    if start[2:3] == b"\x12" and not start[4 : 4 + start[3]].decode("latin-1").isprintable():
+        return "a Core ML model. Use coreml_runtime.load(path)."
+    return "an ONNX file, it seems. Use run_onnx(path, …), or convert it with helpers.onnx_coreml."
 
 
 _TABLE = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 """How a table of LevelDB ends, in which TensorFlow keeps names and places of the weights."""
 
 _MAGIC = [
-    (b"\x89HDF\r\n", 0, "an HDF5 file, as Keras writes it. PyTorch cannot read it: convert it with Keras's own tools."),
+    (b"\x89HDF\r\n", 0, "an HDF5 file, as Keras writes it. Convert it with Keras's own tools."),
     (b"ET12", 4, "a program of ExecuTorch (.pte), made for a phone. Give the checkpoint that it was made from."),
     (b"\x93NUMPY", 0, "a NumPy array. Use numpy.load(path, allow_pickle=False)."),
-    (b"GGUF", 0, "a GGUF file, for llama.cpp. PyTorch cannot read it."),
+    (b"GGUF", 0, "a GGUF file, for llama.cpp. Give the checkpoint that it was made from."),
     (b"ORTM", 4, "a model in ONNX Runtime's own format (.ort). Give the .onnx file that it was made from."),
-    (b"TFL3", 4, "a TensorFlow Lite file. PyTorch cannot read it."),
+    (b"TFL3", 4, "a TensorFlow Lite file. Give the model that it was made from."),
     (b"\x1f\x8b", 0, "compressed with gzip. Unpack it first: gunzip, or tar xzf."),
     (b"BZh", 0, "compressed with bzip2. Unpack it first."),
     (b"\xfd7zXZ", 0, "compressed with xz. Unpack it first."),
     (b"7z\xbc\xaf", 0, "a 7z archive. Unpack it first."),
     (b"Rar!", 0, "a RAR archive. Unpack it first."),
-    (b"\x89PNG", 0, "a picture (PNG)."),
-    (b"\xff\xd8\xff", 0, "a picture (JPEG)."),
-    (b"%PDF", 0, "a PDF."),
+    (b"\x89PNG", 0, "a picture (PNG). Give the path of the model."),
+    (b"\xff\xd8\xff", 0, "a picture (JPEG). Give the path of the model."),
+    (b"GIF8", 0, "a picture (GIF). Give the path of the model."),
+    (b"WEBP", 8, "a picture (WebP). Give the path of the model."),
+    (b"ftyp", 4, "a picture or a film (HEIC, AVIF, MP4). Give the path of the model."),
+    (b"%PDF", 0, "a PDF. Give the path of the model."),
     (b"ustar", 257, "a tar archive. Unpack it first. (PyTorch of 2017 wrote such files too: save it again with a later one.)"),
 ]  # fmt: skip
 """How a file begins, where, and what it is."""
@@ -125,7 +192,7 @@ def what_is_in(names: list[str]) -> str | None:
     if ends & {"archive_format", "serialized_exported_program.json"}:
         return "an exported program (torch.export). Use torch.export.load(path)."
     if "model.weights.h5" in ends:
-        return "a Keras model. PyTorch cannot read it: convert it with Keras's own tools."
+        return "a Keras model. Convert it with Keras's own tools."
     if ends and all(end.endswith(".npy") for end in ends):
         return "an archive of NumPy arrays. Use numpy.load(path, allow_pickle=False)."
     return None

@@ -143,6 +143,9 @@ def _lines(path: Path) -> list[tuple[str, str]]:
         raise ValueError(
             f"{name} is no text file in UTF-8 of at most 1 MB. Write one label per line."
         ) from error
+    kind = files.what_it_is(text[:500].encode()) or ""
+    if kind.startswith(("a web page", "a Git LFS")):
+        raise ValueError(f"{name} is {kind}")
     if text.lstrip()[:1] in ("[", "{"):
         raise ValueError(f"{name} is JSON. Give what is in it: json.loads(Path({path.name!r}).read_text()).")
     lines = enumerate(

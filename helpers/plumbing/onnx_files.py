@@ -1,6 +1,5 @@
 """Opens an ONNX file, and says what a file is that is none: "damaged" means damaged."""
 
-import zipfile
 from pathlib import Path
 
 import onnx
@@ -41,7 +40,7 @@ def without_weights(path: Path, advice: str) -> onnx.ModelProto:
         FileNotFoundError, ValueError: as ``read``.
     """
     files.check_file(path, advice, LARGEST)
-    kind = _foreign(path)
+    kind = files.foreign(path, "ONNX")
     if kind:
         raise ValueError(f"{paths.shorten(path)} is no ONNX file: it is {kind}")
     try:
@@ -77,35 +76,3 @@ def check_weights(proto: onnx.ModelProto, folder: Path | None, name: str) -> Non
                 f"{name} keeps its weights in {second!r:.100}, which is missing. Copy both files into one folder, or export "
                 "with external_data=False."
             )
-
-
-def _foreign(path: Path) -> str | None:
-    """What a file is instead, and what to do; None when its first bytes do not say."""
-    with path.open("rb") as stream:
-        begin = stream.read(512)
-    if not begin:
-        return "empty. Copy or export it again."
-    if begin.startswith(b"PK\x03\x04"):
-        return _archive(path)
-    if begin.startswith(b"\x80"):
-        return (
-            "a Python pickle: weights or a model of PyTorch. Load it with helpers.checkpoints and export it."
-        )
-    kind = files.what_it_is(begin, path.suffix.lower())
-    return None if kind and "ONNX file" in kind else kind
-
-
-def _archive(path: Path) -> str:
-    """What is in a ZIP archive."""
-    try:
-        with files.Bounded(path) as file, zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return "a ZIP archive that cannot be opened. Copy or download it again."
-    if kind := files.what_is_in(names):
-        return f"{kind} Then export the network, notebook 03."
-    if any(name.endswith("data.pkl") for name in names):
-        return (
-            "a checkpoint of PyTorch. Load it with helpers.checkpoints and export the network, notebook 03."
-        )
-    return "a ZIP archive. Unpack it first."

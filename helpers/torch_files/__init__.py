@@ -43,7 +43,8 @@ def read(path: str | os.PathLike, classes: Iterable = ()) -> Content:
         with files.Bounded(path) as file:
             start = file.read(512)
             file.seek(-min(8, size), os.SEEK_END)
-            kind = files.what_it_is(start, path.suffix.lower(), file.read(8))
+            end = file.read(8)
+            kind = files.what_it_is(start, end, path.suffix.lower()) or files.protobuf(start)
             if kind:
                 raise files.Refusal(f"is {kind}")
             archive = zipfile.is_zipfile(file)

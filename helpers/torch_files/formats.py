@@ -9,8 +9,7 @@ import zipfile
 
 import torch
 
-from helpers.plumbing.files import LARGEST_DIRECTORY, Refusal, what_is_in
-from helpers.plumbing.paths import printable
+from helpers.plumbing.files import LARGEST_DIRECTORY, Refusal, something_packed, what_is_in
 from helpers.torch_files.building import Builder, Content
 
 LARGEST_PROGRAM = 64 * 2**20
@@ -92,8 +91,7 @@ def _root(names: list[str]) -> str:
     programs = [name for name in names if name == "data.pkl" or name.endswith("/data.pkl")]
     kind = what_is_in(names)
     if not kind and len(programs) != 1:
-        inside = ", ".join(printable(name, 40) for name in names[:3])
-        kind = f"a zip archive, and not one of torch.save. It holds {inside or 'nothing'}: unpack it first."
+        kind = something_packed(names)
     if kind:
         raise Refusal(f"is {kind}")
     return programs[0].removesuffix("data.pkl")
