@@ -3,7 +3,7 @@
 Random weights are enough, if the answers are far from uniform: batch norm gets real running
 statistics, and the last layer is scaled until the probabilities of pictures differ a lot.
 
-Three of them are no classifiers and return maps or boxes, which are compared as they are.
+Four of them are no classifiers and return maps or boxes, which are compared as they are.
 
 Each network is converted by four roads (ONNX by both exporters, ``torch.jit.trace``,
 ``torch.export``) to both formats, saved, opened by ``helpers.coreml_runtime`` and compared with PyTorch.
@@ -29,9 +29,12 @@ from helpers.plumbing.quiet import quiet
 
 NETWORKS = (
     "convnext_tiny",
+    "deeplabv3",
     "densenet121",
     "efficientnet_b0",
+    "efficientnet_v2_s",
     "googlenet",
+    "lraspp",
     "mnasnet0_5",
     "mobilenet_v2",
     "mobilenet_v3_small",
@@ -40,13 +43,14 @@ NETWORKS = (
     "resnext50_32x4d",
     "shufflenet_v2_x1_0",
     "squeezenet1_1",
+    "ssdlite heads",
+    "swin_t",
+    "unet",
+    "vit",
     # Last, because Core ML Tools writes their large fully connected layers number by number.
     "alexnet",
     "vgg11_bn",
 )
-NEXT = ("unet", "vit", "swin_t", "efficientnet_v2_s", "lraspp", "deeplabv3", "ssdlite heads")
-"""Not in the table yet: ``python -m tests.proof.zoo --next`` measures them and prints their rows."""
-
 ROADS = ("onnx", "onnx, older exporter", "torch.export", "torch.jit.trace")
 FORMATS = {"neural network": "13", "ML program": "15"}
 """The two formats, with the iOS that they are made for."""
@@ -307,16 +311,10 @@ def write_table(table) -> None:
         temporary.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 
-def main(arguments=()) -> int:
-    if "--next" in arguments:
-        table = read_table() | {"rows": {}}
-        return measure(NEXT, table, keep=lambda table: None)
-    return measure(NETWORKS, read_table(), keep=write_table)
-
-
-def measure(networks, table, keep) -> int:
-    """Fill the table row by row, and print it; ``keep`` is called after each."""
-    rows = itertools.product(networks, ROADS, FORMATS)
+def main() -> int:
+    """Fill the table row by row, and print it."""
+    table = read_table()
+    rows = itertools.product(NETWORKS, ROADS, FORMATS)
     made = ("", None)
     for number, (name, road, kind) in enumerate(rows, start=1):
         key = f"{name}, {road}, {kind}"
@@ -325,7 +323,7 @@ def measure(networks, table, keep) -> int:
             size = SIZES.get(name, 64)
             row = prove(made[1], pictures(IMAGES, size, seed=3), road, kind, OUTPUTS.get(name))
             table["rows"][key] = {"network": name, "size": size, "road": road, "format": kind} | row
-            keep(table)
+            write_table(table)
             gc.collect()
         row = table["rows"][key]
         result = row.get("reason") or f"{row['difference']:.1e}, float16 {row['float16']:.1e}"
@@ -336,4 +334,4 @@ def measure(networks, table, keep) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
