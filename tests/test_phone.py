@@ -232,13 +232,14 @@ def test_the_models_own_labels_are_used_however_many(serve, files, photo, tmp_pa
 
 
 def test_labels_that_would_share_a_folder_get_one_each():
-    assert collection._places(["cat", "Cat", "...", "a/b", "a_b", ""]) == [
-        "cat",
+    assert collection._folders(["cat", "Cat", "dog", "...", "a/b", "a_b", ""]) == [
+        "cat 0",
         "Cat 1",
-        "2",
-        "a_b",
+        "dog",
+        "3",
         "a_b 4",
-        "5",
+        "a_b 5",
+        "6",
     ]
 
 
@@ -837,3 +838,43 @@ def test_the_time_is_measured_with_the_networks_that_ship(tmp_path, monkeypatch)
     real = readme.read
     monkeypatch.setattr(readme, "read", lambda name: table if name == "phone" else real(name))
     assert readme.the_proofs().count("from a phone's page to its answer") == 3
+
+
+# -- things ------------------------------------------------------------------------------------------
+
+
+def test_the_photos_of_a_thing_are_learned_or_tested_together(serve, photo, tmp_path):
+    running = serve()
+    for label, same in ((3, 0), (3, 1), (3, 0), (4, 0), (4, 1), (5, 0)):
+        more = {"same": 1} if same else {}
+        assert ask(running.address, photo, label=label, phone="aa", **more)[0] == 200
+    ask(running.address, photo, label="none", phone="aa")
+    (tmp_path / "photos/dog/by hand.png").write_bytes(transparent_png())
+    files = photos.find(tmp_path / "photos")[0]
+    things = phone.things(tmp_path / "photos", files)
+    assert [things.count(one) for one in dict.fromkeys(things)] == [1, 2, 2, 1, 1] or len(set(things)) == 5
+    noted = {row["photo"]: row["thing"] for row in log(tmp_path / "photos")}
+    for path, thing in zip(files, things, strict=True):
+        name = path.relative_to(tmp_path / "photos").as_posix()
+        assert thing == noted.get(name, "dog/by hand.png")
+    test = phone.kept_back(things)
+    tested, learned = (
+        {one for one, back in zip(things, test.tolist(), strict=True) if back == of} for of in (1, 0)
+    )
+    assert len(tested) == 2 and len(learned) == 3 and not tested & learned
+    assert torch.equal(test, phone.kept_back(things))
+
+
+def test_things_are_counted_and_not_photos():
+    right = torch.tensor([True, False, True, True])
+    assert phone.of_each(right, ["b", "b", "a", "c"]).tolist() == [1.0, 0.5, 1.0]
+    with pytest.raises(ValueError, match="2 things, and it takes three"):
+        phone.kept_back(["a", "b", "b"])
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"photo,label\ncat/a.png,cat\n", b"\xff\xfe\x00", b'photo,thing\n"cat/a']
+)
+def test_a_log_of_which_nothing_can_be_read_makes_every_photo_a_thing(tmp_path, content):
+    (tmp_path / "log.csv").write_bytes(content)
+    assert phone.things(tmp_path, [tmp_path / "cat/a.png"]) == ["cat/a.png"]
