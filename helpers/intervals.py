@@ -138,10 +138,15 @@ def conclusion(before: torch.Tensor, after: torch.Tensor) -> str:
         before, after: one True or False, or one share, per picture or thing, in the same order.
 
     Raises:
-        ValueError: as ``gain``.
+        ValueError: they are not of the same pictures, or one is no number.
     """
-    gain(before, after)
-    change = torch.as_tensor(after).double() - torch.as_tensor(before).double()
+    before, after = _answers(before).double(), _answers(after).double()
+    if before.shape != after.shape or before.ndim != 1:
+        raise ValueError(
+            f"These are {tuple(before.shape)} and {tuple(after.shape)} answers. Compare the answers to the same "
+            "pictures, one each."
+        )
+    change = after - before
     better, worse = int((change > 0).sum()), int((change < 0).sum())
     tails = sum(math.comb(better + worse, count) for count in range(max(better, worse), better + worse + 1))
     if 2 * tails >= 0.05 * 2 ** (better + worse):

@@ -96,5 +96,7 @@ def test_a_few_changes_conclude_nothing():
         after = torch.tensor([0.5] * better + [0.0] * worse + [0.5] * same)
         assert intervals.conclusion(before, after) == said
     assert intervals.conclusion(answers(0, 6), answers(6, 0)) == "better"
-    with pytest.raises(ValueError, match="same pictures"):
-        intervals.conclusion(answers(0, 6), answers(6, 1))
+    assert intervals.conclusion([False], [True]) == intervals.conclusion([], []) == "nothing can be concluded"
+    for wrong in (answers(6, 1), torch.ones(6, 2), torch.tensor(1.0)):
+        with pytest.raises(ValueError, match="same pictures"):
+            intervals.conclusion(answers(0, 6), wrong)

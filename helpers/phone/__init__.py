@@ -20,7 +20,7 @@ from IPython.display import HTML, display
 from .collection import Collection
 from .roads import Roads
 from .server import Server
-from .things import kept_back, of_each, things
+from .things import kept_back, of_each, own_photos, things
 from .widget import Widget
 
 REMOTE = {
@@ -132,4 +132,4 @@ def _show(server: Server, host: str, lan: bool, minutes: float) -> None:
         print("\n".join([server.address, *words]), flush=True)
 
 
-__all__ = ["Server", "Widget", "kept_back", "of_each", "serve", "things", "upload"]
+__all__ = ["Server", "Widget", "kept_back", "of_each", "own_photos", "serve", "things", "upload"]

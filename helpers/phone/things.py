@@ -4,7 +4,35 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+
+from helpers import drawings, photos
+from helpers.data import CLASSES
+from helpers.plumbing import paths
+
+
+def own_photos() -> Path:
+    """The folder of the learner's own photos; with fewer than three things in it a folder of drawings stands in.
+
+    It prints which of the two it is. The drawings are 4:3, as photos are, in ``artifacts/scratch/drawn/``.
+
+    Raises:
+        ValueError: as ``helpers.photos.find``: a folder of photos that is no class, or photos outside of all.
+    """
+    folder, count = paths.photos_dir(), 0
+    if any(folder.glob("[!.]*/[!.]*")):
+        count = len(set(things(folder, photos.find(folder)[0])))
+        print(f"{paths.shorten(folder)}: photos of {count} thing{'s' * (count != 1)}")
+    if count >= 3:
+        return folder
+    print("Drawings stand in until there are photos of three things.")
+    for number in range(20):
+        place = paths.artifact(f"scratch/drawn/{CLASSES[number % 10]}/{number}.png")
+        drawing = drawings.draw(number % 10, np.random.default_rng(number), size=640)
+        with paths.replacing(place) as temporary:
+            drawing.crop((0, 80, 640, 560)).save(temporary)
+    return paths.artifacts_dir() / "scratch/drawn"
 
 
 def things(folder: str | Path, files: Sequence[Path]) -> list[str]:
