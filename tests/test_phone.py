@@ -24,7 +24,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from helpers import intervals, phone, photos
+from helpers import drawings, intervals, phone, photos
 from helpers.coreml_runtime import load
 from helpers.data import CLASSES
 from helpers.drawings import draw
@@ -911,6 +911,7 @@ def test_things_are_counted_and_not_photos():
 def test_drawings_stand_in_until_there_are_photos_of_three_things(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "mine"
     monkeypatch.setenv("CHAPTER_PHOTOS", str(folder))
+    monkeypatch.setattr(drawings, "OVERSAMPLING", 1)  # rough, and soon there
 
     def shown():
         return phone.own_photos() == folder, capsys.readouterr().out

@@ -15,7 +15,7 @@ from helpers.plumbing import paths
 def own_photos() -> Path:
     """The folder of the learner's own photos; with fewer than three things in it a folder of drawings stands in.
 
-    It prints which of the two it is. The drawings are 4:3, as photos are, in ``artifacts/scratch/drawn/``.
+    It prints which of the two it is. The drawings are 4:3, as photos are, in ``artifacts/scratch/drawings/``.
 
     Raises:
         ValueError: as ``helpers.photos.find``: a folder of photos that is no class, or photos outside of all.
@@ -28,11 +28,12 @@ def own_photos() -> Path:
         return folder
     print("Drawings stand in until there are photos of three things.")
     for number in range(20):
-        place = paths.artifact(f"scratch/drawn/{CLASSES[number % 10]}/{number}.png")
-        drawing = drawings.draw(number % 10, np.random.default_rng(number), size=640)
-        with paths.replacing(place) as temporary:
-            drawing.crop((0, 80, 640, 560)).save(temporary)
-    return paths.artifacts_dir() / "scratch/drawn"
+        place = paths.artifact(f"scratch/drawings/{CLASSES[number % 10]}/{number}.png")
+        if not place.is_file():
+            drawing = drawings.draw(number % 10, np.random.default_rng(number), size=640)
+            with paths.replacing(place) as temporary:
+                drawing.crop((0, 80, 640, 560)).save(temporary)
+    return paths.artifacts_dir() / "scratch/drawings"
 
 
 def things(folder: str | Path, files: Sequence[Path]) -> list[str]:
