@@ -299,7 +299,7 @@ def test_everything_has_a_name_and_can_be_reached_by_keyboard(serve, visit):
 
 
 def test_what_goes_wrong_is_said_on_the_phone(serve, files, visit, monkeypatch):
-    monkeypatch.setattr(server, "LARGEST", 100_000)
+    monkeypatch.setattr(server, "LARGEST", 1_000_000)
     running = serve(files["three"])
     page = visit(running.address)
 
@@ -308,7 +308,7 @@ def test_what_goes_wrong_is_said_on_the_phone(serve, files, visit, monkeypatch):
         sync_api.expect(page.locator("#trouble")).to_contain_text(words)
 
     said(b"a text", "no picture")
-    said(bytes(100_001), "more than 20 MB")
+    said(bytes(1_000_001), "more than 20 MB")
     upload(page, jpeg(2))
     assert page.inner_text("#trouble") == "" and page.locator("#labels button").all_inner_texts() == [
         "a/../b",
