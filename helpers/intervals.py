@@ -127,6 +127,33 @@ def gain(before: torch.Tensor, after: torch.Tensor) -> Interval:
     return Interval(value, value - half, value + half, len(change))
 
 
+def conclusion(before: torch.Tensor, after: torch.Tensor) -> str:
+    """Whether a difference on the same pictures is more than chance: "better", "worse" or "nothing can be concluded".
+
+    The sign test counts those that became better and those that became worse: were it chance, each would be a throw
+    of a coin. It is exact for the smallest number, where the interval of ``gain`` is too narrow; with fewer than six
+    changes it concludes nothing (McNemar, 1947; Agresti, "Categorical Data Analysis", section 11.1).
+
+    Args:
+        before, after: one True or False, or one share, per picture or thing, in the same order.
+
+    Raises:
+        ValueError: they are not of the same pictures, or one is no number.
+    """
+    before, after = _answers(before).double(), _answers(after).double()
+    if before.shape != after.shape or before.ndim != 1:
+        raise ValueError(
+            f"These are {tuple(before.shape)} and {tuple(after.shape)} answers. Compare the answers to the same "
+            "pictures, one each."
+        )
+    change = after - before
+    better, worse = int((change > 0).sum()), int((change < 0).sum())
+    tails = sum(math.comb(better + worse, count) for count in range(max(better, worse), better + worse + 1))
+    if 2 * tails >= 0.05 * 2 ** (better + worse):
+        return "nothing can be concluded"
+    return "better" if better > worse else "worse"
+
+
 def show(rows: dict) -> None:
     """Print a table of shares with their intervals, and of gains where there are any.
 

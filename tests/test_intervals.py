@@ -80,3 +80,23 @@ def test_how_many_pictures_narrow_an_interval():
     for wrong in (0, -1, float("nan")):
         with pytest.raises(ValueError, match="points="):
             intervals.needed(some, wrong)
+
+
+def test_a_few_changes_conclude_nothing():
+    """Two-sided sign test by hand: 5 of 5 has p = 0.0625, 6 of 6 0.031, 7 of 8 0.070, 8 of 9 0.039."""
+    for better, worse, same, said in (
+        (0, 0, 9, "nothing can be concluded"),
+        (5, 0, 0, "nothing can be concluded"),
+        (6, 0, 3, "better"),
+        (0, 6, 0, "worse"),
+        (7, 1, 90, "nothing can be concluded"),
+        (8, 1, 0, "better"),
+    ):
+        before = torch.tensor([0.0] * better + [1.0] * worse + [0.5] * same)
+        after = torch.tensor([0.5] * better + [0.0] * worse + [0.5] * same)
+        assert intervals.conclusion(before, after) == said
+    assert intervals.conclusion(answers(0, 6), answers(6, 0)) == "better"
+    assert intervals.conclusion([False], [True]) == intervals.conclusion([], []) == "nothing can be concluded"
+    for wrong in (answers(6, 1), torch.ones(6, 2), torch.tensor(1.0)):
+        with pytest.raises(ValueError, match="same pictures"):
+            intervals.conclusion(answers(0, 6), wrong)

@@ -6,7 +6,6 @@ import http.client
 import io
 import itertools
 import json
-import os
 import re
 import signal
 import socket
@@ -25,7 +24,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from helpers import intervals, phone, photos
+from helpers import drawings, intervals, phone, photos
 from helpers.coreml_runtime import load
 from helpers.data import CLASSES
 from helpers.drawings import draw
@@ -75,16 +74,29 @@ class Small(torch.nn.Module):
         return self.layers(pictures)
 
 
+class Files(dict):
+    """Core ML files by name, each converted when it is first asked for."""
+
+    def __init__(self, made):
+        self.made = made
+
+    def __missing__(self, name):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CHAPTER_ARTIFACTS", str(self.made["folder"]))
+            self[name] = self.made[name]()
+        return self[name]
+
+
 @pytest.fixture(scope="module")
 def files(sharp_model, tmp_path_factory):
     """Two networks for the ten classes as Core ML files, and one with three labels for larger pictures."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CHAPTER_ARTIFACTS", str(tmp_path_factory.mktemp("core-ml")))
-        return {
-            "camera network": photos.to_coreml(sharp_model),
-            "plain network": convert(Small(10), "plain", list(CLASSES)),
-            "three": convert(Small(3, seed=1), "three", ["a/../b", "<i>猫</i>", "..c"], size=48),
-        }
+    odd = ["a/../b", "<i>猫</i>", "..c"]
+    return Files({
+        "folder": tmp_path_factory.mktemp("core-ml"),
+        "camera network": lambda: photos.to_coreml(sharp_model),
+        "plain network": lambda: convert(Small(10), "plain", list(CLASSES)),
+        "three": lambda: convert(Small(3, seed=1), "three", odd, size=48),
+    })  # fmt: skip
 
 
 @pytest.fixture
@@ -232,13 +244,14 @@ def test_the_models_own_labels_are_used_however_many(serve, files, photo, tmp_pa
 
 
 def test_labels_that_would_share_a_folder_get_one_each():
-    assert collection._places(["cat", "Cat", "...", "a/b", "a_b", ""]) == [
-        "cat",
+    assert collection._folders(["cat", "Cat", "dog", "...", "a/b", "a_b", ""]) == [
+        "cat 0",
         "Cat 1",
-        "2",
-        "a_b",
+        "dog",
+        "3",
         "a_b 4",
-        "5",
+        "a_b 5",
+        "6",
     ]
 
 
@@ -339,17 +352,18 @@ def test_a_full_disk_keeps_nothing_and_is_said(serve, photo, tmp_path, monkeypat
     assert running.counts()["all"].count == 1
 
 
-def test_a_row_is_written_whole_or_not_at_all(tmp_path):
+def test_importing_it_starts_nothing_and_a_row_is_written_whole_or_not_at_all(tmp_path):
     """A limit on the size of files, which is what a full disk looks like."""
     code = (
-        "import resource, signal, sys; from pathlib import Path; from helpers.phone.collection import _append\n"
+        "import resource, signal, sys, threading; from pathlib import Path; from helpers.phone.collection import _append\n"
+        "print([one.name for one in threading.enumerate() if 'phone' in one.name])\n"
         "path = Path(sys.argv[1]); _append(path, [(1, 2, 3, 4, 5, 6)]); size = path.stat().st_size\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5,) * 2)\n"
         "try: _append(path, [(1, 2, 3, 4, 5, 'more than five')])\n"
         "except OSError: print(path.stat().st_size == size)\n"
     )
     found = subprocess.check_output([sys.executable, "-c", code, str(tmp_path / "log.csv")], cwd=paths.ROOT)
-    assert found.strip() == b"True"
+    assert found.split() == [b"[]", b"True"]
 
 
 # -- who may ask -------------------------------------------------------------------------------------
@@ -631,7 +645,7 @@ def test_more_connections_than_it_takes_are_closed(serve, photo, monkeypatch):
 
 
 def test_a_png_bomb_is_refused_without_being_unpacked(serve, photo):
-    body, running = bomb(14_000), serve()
+    body, running = bomb(8_100), serve()  # 66 million pixels
     assert len(body) < 10**6
     with Watch() as watch:
         assert ask(running.address, body)[0] == 415
@@ -683,18 +697,47 @@ def command(*arguments):
     raise AssertionError("".join(lines))
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_it_ends_with_its_process_and_leaves_the_port_free(files, photo, tmp_path, how):
+def is_free(address):
+    """Nobody answers there any more, and another server can have the port."""
+    port = urllib.parse.urlsplit(address).port
+    with pytest.raises(ConnectionError):
+        ask(address, method="GET", path="")
+    with socket.create_server(("127.0.0.1", port)):
+        return True
+
+
+def test_it_ends_with_ctrl_c_and_leaves_the_port_free(files, photo, tmp_path):
     process, address = command(files["camera network"], "--folder", tmp_path / "kept")
     assert ask(address, photo, label=3)[0] == 200
-    process.send_signal(how)
-    assert process.wait(PROMPT) == (0 if how == signal.SIGINT else -how)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PROMPT) == 0
     process.stdout.close()
-    with pytest.raises(ConnectionError):
-        ask(address, photo)
-    with socket.create_server(("127.0.0.1", urllib.parse.urlsplit(address).port)):
-        pass
-    assert len(kept(tmp_path / "kept")) == 2
+    assert is_free(address) and len(kept(tmp_path / "kept")) == 2
+
+
+def test_it_ends_with_its_kernel_as_in_make_run(files, photo, tmp_path, monkeypatch):
+    """A notebook of one cell, run as ``make run`` does; the cell asks its own server, and a phone is still sending."""
+    import nbformat
+
+    from helpers.workshop import run
+
+    monkeypatch.setenv("PYTHONPATH", str(paths.ROOT))
+    cell = (
+        "import socket; from helpers import phone\n"
+        f"server = phone.serve({str(files['camera network'])!r}, folder={str(tmp_path / 'photos')!r})\n"
+        "root, port, token = server.address.strip('/').replace('http://', '').replace(':', '/').split('/')\n"
+        "phone_that_sends = socket.create_connection((root, int(port)))\n"
+        "phone_that_sends.sendall(f'POST /{token}/answer?label=3 HTTP/1.1\\r\\nContent-Length: 99\\r\\n\\r\\nx'.encode())\n"
+        "print(server)"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    nbformat.write(notebook, tmp_path / "one.ipynb")
+    done, _, error = run.execute(tmp_path / "one.ipynb")
+    assert not error
+    shown, said = (str(output) for output in done.cells[0].outputs)
+    address = re.search(r"http://\S+/\S+/", said)[0]
+    assert "(running)" in said and address in shown and "QR code" in shown
+    assert is_free(address) and not (tmp_path / "photos").exists()
 
 
 def test_a_wrong_command_says_what_is_wrong_in_one_line(tmp_path):
@@ -809,13 +852,6 @@ def test_the_notebook_shows_the_address_and_a_code_that_can_be_read(serve, monke
     assert "Only this computer" in text and "after 60 minutes" in text
 
 
-def test_importing_it_starts_nothing():
-    code = "import threading, helpers.phone; print([one.name for one in threading.enumerate()])"
-    environment = os.environ | {"MPLBACKEND": "agg"}
-    found = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=paths.ROOT, env=environment)
-    assert "helpers.phone" not in found
-
-
 def test_the_answer_is_the_runtimes(serve, files, photo):
     """The page's road, by hand: the saved file, one image."""
     image = photos.shrink(photos.open_photo(photo))
@@ -829,6 +865,7 @@ def test_the_time_is_measured_with_the_networks_that_ship(tmp_path, monkeypatch)
 
     monkeypatch.setattr(proof, "TABLE", tmp_path / "phone.json")
     monkeypatch.setattr(proof, "TURNS", 1)
+    monkeypatch.setattr(proof, "SIZE", (640, 480))
     threads = torch.get_num_threads()
     assert proof.main() in (0, 1)  # a busy machine is slow
     torch.set_num_threads(threads)
@@ -837,3 +874,69 @@ def test_the_time_is_measured_with_the_networks_that_ship(tmp_path, monkeypatch)
     real = readme.read
     monkeypatch.setattr(readme, "read", lambda name: table if name == "phone" else real(name))
     assert readme.the_proofs().count("from a phone's page to its answer") == 3
+
+
+# -- things ------------------------------------------------------------------------------------------
+
+
+def test_the_photos_of_a_thing_are_learned_or_tested_together(serve, photo, tmp_path):
+    running = serve()
+    for label, same in ((3, 0), (3, 1), (3, 0), (4, 0), (4, 1), (5, 0)):
+        more = {"same": 1} if same else {}
+        assert ask(running.address, photo, label=label, phone="aa", **more)[0] == 200
+    ask(running.address, photo, label="none", phone="aa")
+    (tmp_path / "photos/dog/by hand.png").write_bytes(transparent_png())
+    files = photos.find(tmp_path / "photos")[0]
+    things = phone.things(tmp_path / "photos", files)
+    assert [things.count(one) for one in dict.fromkeys(things)] == [1, 2, 2, 1, 1] or len(set(things)) == 5
+    noted = {row["photo"]: row["thing"] for row in log(tmp_path / "photos")}
+    for path, thing in zip(files, things, strict=True):
+        name = path.relative_to(tmp_path / "photos").as_posix()
+        assert thing == noted.get(name, "dog/by hand.png")
+    test = phone.kept_back(things)
+    tested, learned = (
+        {one for one, back in zip(things, test.tolist(), strict=True) if back == of} for of in (1, 0)
+    )
+    assert len(tested) == 2 and len(learned) == 3 and not tested & learned
+    assert torch.equal(test, phone.kept_back(things))
+
+
+def test_things_are_counted_and_not_photos():
+    right = torch.tensor([True, False, True, True])
+    assert phone.of_each(right, ["b", "b", "a", "c"]).tolist() == [1.0, 0.5, 1.0]
+    with pytest.raises(ValueError, match="2 things, and it takes three"):
+        phone.kept_back(["a", "b", "b"])
+
+
+def test_drawings_stand_in_until_there_are_photos_of_three_things(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "mine"
+    monkeypatch.setenv("CHAPTER_PHOTOS", str(folder))
+    monkeypatch.setattr(drawings, "OVERSAMPLING", 1)  # rough, and soon there
+
+    def shown():
+        return phone.own_photos() == folder, capsys.readouterr().out
+
+    real, said = shown()
+    assert not real and said == "Drawings stand in until there are photos of three things.\n"
+    drawn = photos.find(phone.own_photos())[0]
+    sizes = {photos.open_photo(path).size for path in drawn}
+    assert len(drawn) == 20 and {width / height for width, height in sizes} == {4 / 3}
+    (folder / "cat").mkdir(parents=True)
+    (folder / "log.csv").write_text("photo,thing\ncat/0.png,a\ncat/1.png,a\ncat/2.png,b\n", encoding="utf-8")
+    for number in range(4):
+        capsys.readouterr()
+        real, said = shown()
+        assert not real and (": photos of" in said) == (number > 0)
+        (folder / f"cat/{number}.png").write_bytes(transparent_png())
+    assert shown() == (True, f"{paths.shorten(folder)}: photos of 3 things\n")
+    (folder / "cab").mkdir()
+    with pytest.raises(ValueError, match="'cab'"):
+        phone.own_photos()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"photo,label\ncat/a.png,cat\n", b"\xff\xfe\x00", b'photo,thing\n"cat/a']
+)
+def test_a_log_of_which_nothing_can_be_read_makes_every_photo_a_thing(tmp_path, content):
+    (tmp_path / "log.csv").write_bytes(content)
+    assert phone.things(tmp_path, [tmp_path / "cat/a.png"]) == ["cat/a.png"]

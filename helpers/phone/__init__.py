@@ -3,7 +3,7 @@
 Notebook 06 introduces it: ``serve()``, or on a command line ``python -m helpers.phone MODEL``. The answers come from
 ``helpers.coreml_runtime`` after ``helpers.photos`` has opened the picture. The rooms: ``roads`` asks, ``collection``
 keeps and counts, ``server`` listens, ``page.html`` is what the phone shows; ``widget`` is for a kernel that no phone
-can reach.
+can reach; ``things`` tells which photos show the same.
 """
 
 import ipaddress
@@ -20,6 +20,7 @@ from IPython.display import HTML, display
 from .collection import Collection
 from .roads import Roads
 from .server import Server
+from .things import kept_back, of_each, own_photos, things
 from .widget import Widget
 
 REMOTE = {
@@ -71,12 +72,11 @@ def serve(
         raise ValueError(f"minutes={minutes!r} is how long it runs: a number above 0, e.g. 60.")
     if port not in range(2**16):
         raise ValueError(f"port={port!r} is a whole number from 0, which is any that is free, to 65535.")
-    remote = next((name for sign, name in REMOTE.items() if os.environ.get(sign)), "")
-    if remote:
-        print(f"This kernel runs on {remote}, where no phone can reach it. Upload photos here instead.")
+    if remote := [name for sign, name in REMOTE.items() if os.environ.get(sign)]:
+        print(f"This kernel runs on {remote[0]}, where no phone can reach it. Upload photos here instead.")
         return upload(model, threshold=threshold, folder=folder)
     collection = Collection(Roads(model, threshold), folder)
-    host = "127.0.0.1" if not lan else lan if isinstance(lan, str) else _address()
+    host = lan if isinstance(lan, str) else _address() if lan else "127.0.0.1"
     for former in _running:
         former.stop()
     try:
@@ -112,17 +112,16 @@ def _address() -> str:
 
 
 def _show(server: Server, host: str, lan: bool, minutes: float) -> None:
+    words = ["Only this computer can open it. serve(lan=True) lets a phone in the same Wi-Fi in."]
     if lan:
         words = [
-            "Every device in this network that knows the address can open it: point the phone's camera at the code."
+            "Every device in this network that knows the address can open it: scan the code with the phone."
         ]
         if not ipaddress.ip_address(host).is_private:
-            words.append(
+            words += [
                 f"{host} is an address of the whole internet, not of a local network: whoever knows it can."
-            )
-    else:
-        words = ["Only this computer can open it. serve(lan=True) lets a phone in the same Wi-Fi in."]
-    words.append(f"It ends with this process, with stop(), or after {minutes:g} minutes.")
+            ]
+    words += [f"It ends with this process, with stop(), or after {minutes:g} minutes."]
     code = segno.make(server.address, micro=False)
     if hasattr(get_ipython(), "kernel"):
         link = f'<a href="{server.address}" target="_blank" rel="noreferrer">{server.address}</a>'
@@ -133,4 +132,4 @@ def _show(server: Server, host: str, lan: bool, minutes: float) -> None:
         print("\n".join([server.address, *words]), flush=True)
 
 
-__all__ = ["Server", "Widget", "serve", "upload"]
+__all__ = ["Server", "Widget", "kept_back", "of_each", "own_photos", "serve", "things", "upload"]

@@ -10,7 +10,7 @@ from helpers import phone
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m helpers.phone", description="Ask a Core ML model with a phone."
+        "python -m helpers.phone", description="Ask a Core ML model with a phone."
     )
     parser.add_argument("model", nargs="*", help="a Core ML file; of several the first one's answer counts")
     parser.add_argument("--lan", action="store_true", help="let devices in the local network in")

@@ -2,13 +2,13 @@
 
 import contextlib
 import csv
-import fcntl
 import io
 import os
 import re
 import secrets
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -32,11 +32,11 @@ class Collection:
 
     def __init__(self, roads: Roads, folder: str | Path | None = None):
         self.roads, self.folder = roads, Path(folder) if folder else paths.photos_dir()
-        self._places = _places(roads.labels)
-        self._lock = threading.Lock()
+        self._folders, self._lock = _folders(roads.labels), threading.Lock()
         # phone → whether each of its photos was answered right; what the last one showed, and which thing it was
-        self._right: dict[str, list[bool]] = {"all": []}
+        self._right: dict[str, list[bool]] = {}
         self._last: dict[str, tuple[str, str]] = {}
+        self._all: list[bool] = []
 
     def keep(self, photo: bytes, label: int | None, phone: str = "", same: bool = False) -> list[Answer]:
         """Keep a photo under its label, without anything but its pixels, and count the answer.
@@ -55,45 +55,40 @@ class Collection:
         """
         picture = photos.open_photo(photo)
         if label is None:
-            return self._count("", NONE, self.roads.ask(picture), phone, same)
+            return self._note("", NONE, self.roads.ask(picture), phone, same)
         if label not in range(len(self.roads.labels)):
             raise ValueError(
                 f"There are {len(self.roads.labels)} labels, and {label!r} is the place of none."
             )
-        folder = self.folder / self._places[label]
-        folder.mkdir(parents=True, exist_ok=True)
         small = picture.width * picture.height <= LOSSLESS_PIXELS
-        options: dict = {} if small else {"quality": 95, "subsampling": 0}
-        path = folder / f"{secrets.token_hex(8)}.{'png' if small else 'jpg'}"
+        path = self.folder / self._folders[label] / f"{secrets.token_hex(8)}.{'png' if small else 'jpg'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
         picture.info = {}  # a comment of the photo's would go with it
         try:
             with paths.replacing(path) as temporary:
-                picture.save(temporary, **options)
+                picture.save(temporary, quality=95, subsampling=0)
             answers = self.roads.ask(photos.open_photo(path))
             name = path.relative_to(self.folder).as_posix()
-            return self._count(name, self.roads.labels[label], answers, phone, same)
+            return self._note(name, self.roads.labels[label], answers, phone, same)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
 
-    def _count(self, photo: str, label: str, answers: list[Answer], phone: str, same: bool) -> list[Answer]:
+    def _note(self, photo: str, label: str, answers: list[Answer], phone: str, same: bool) -> list[Answer]:
         with self._lock:
             before, thing = self._last.get(phone, ("", ""))
             thing = thing if same and label == before else secrets.token_hex(4)
-            rows = [
-                (photo, label, thing, f"{one.network}, {one.crop}", one.label, one.probs.max().item())
-                for one in answers
-            ]
-            _append(self.folder / "log.csv", rows)
+            roads = [(f"{one.network}, {one.crop}", one.label, one.probs.max().item()) for one in answers]
+            _append(self.folder / "log.csv", [(photo, label, thing, *road) for road in roads])
             self._last[phone] = label, thing
             if photo:
-                for whose in (f"phone {phone}", "all"):
-                    self._right.setdefault(whose, []).append(answers[0].label == label)
+                for right in (self._right.setdefault(phone, []), self._all):
+                    right.append(answers[0].label == label)
         return answers
 
     def count(self, phone: str) -> dict:
-        """The photos of one phone, how many were answered right, the interval, and how many more narrow it to ±5 points."""
-        right = list(self._right.get(f"phone {phone}", []))
+        """A phone's photos, how many were answered right, the interval, and how many more narrow it to ±5 points."""
+        right = list(self._right.get(phone, []))
         if not right:
             return {"photos": 0}
         share = intervals.share(torch.tensor(right))
@@ -101,12 +96,11 @@ class Collection:
         return found | {"share": share.value, "low": share.low, "high": share.high}
 
     def counts(self) -> dict[str, intervals.Interval]:
-        """The accuracy on every phone's photos, in the order in which they came, and on all: for ``intervals.show``."""
+        """The accuracy on all photos, and on every phone's in the order in which they came: for ``intervals.show``."""
         with self._lock:
-            rows = [list(right) for right in self._right.values()]
-        names = ["all", *(f"phone {number}" for number in range(1, len(rows)))]
-        shares = {name: torch.tensor(right) for name, right in zip(names, rows, strict=True) if right}
-        return {name: intervals.share(right) for name, right in shares.items()}
+            rows = {"all": list(self._all)} if self._all else {}
+            rows |= {f"phone {number}": list(right) for number, right in enumerate(self._right.values(), 1)}
+        return {name: intervals.share(torch.tensor(right)) for name, right in rows.items()}
 
     def chart(self, seconds: float = 0) -> None:
         """Draw how the accuracy and its interval settle as photos come in.
@@ -117,32 +111,27 @@ class Collection:
         end, drawn, handle = time.monotonic() + seconds, -1, None
         with contextlib.suppress(KeyboardInterrupt):
             while drawn < 0 or time.monotonic() < end:
-                if len(right := list(self._right["all"])) != drawn:
+                if len(right := list(self._all)) != drawn:
                     drawn, handle = len(right), figures.settling(right, handle)
                 time.sleep(min(0.5, max(0.0, end - time.monotonic())))
 
 
-def _places(labels) -> list[str]:
-    """A folder's name for every label: the label itself, where it can be one."""
-    names: list[str] = []
-    for number, label in enumerate(labels):
-        name = re.sub(r"[/\x00-\x1f\x7f]", "_", label)[:60].lstrip(".")
-        taken = not name.strip() or name.casefold() in {one.casefold() for one in names}
-        names.append(f"{name} {number}".strip() if taken else name)
-    return names
+def _folders(labels) -> list[str]:
+    """A folder's name for every label: the label itself, where it can be one and no other has it."""
+    names = [re.sub(r"[/\x00-\x1f\x7f]", "_", label)[:60].lstrip(".").strip() for label in labels]
+    times = Counter(name.casefold() for name in names)
+    alone = [name and times[name.casefold()] == 1 for name in names]
+    return [name if alone[place] else f"{name} {place}".strip() for place, name in enumerate(names)]
 
 
 def _append(path: Path, rows: list[tuple]) -> None:
-    """Add rows to a table, all or none of them. Several programs may do so at once."""
+    """Add rows to a table, all or none of them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab", buffering=0) as file:
-        with contextlib.suppress(OSError):  # a disk without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        before, text = file.seek(0, os.SEEK_END), io.StringIO(newline="")
+        before, text = file.tell(), io.StringIO(newline="")
         csv.writer(text).writerows(rows if before else [COLUMNS, *rows])
-        data = text.getvalue().encode()
         try:
-            if file.write(data) < len(data):
+            if file.write(text.getvalue().encode()) < len(text.getvalue().encode()):
                 raise OSError(paths.FULL[0], os.strerror(paths.FULL[0]), str(path))
         except BaseException:
             file.truncate(before)

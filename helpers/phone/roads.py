@@ -41,31 +41,25 @@ class Roads:
 
     def __init__(self, models: Any = None, threshold: float | None = None):
         if models is None:
-            plain = checkpoints.load_checkpoint()[0]
-            models = {
-                "camera network": photos.to_coreml(),
-                "plain network": photos.to_coreml(plain, "plain.mlmodel"),
-            }
+            plain = photos.to_coreml(checkpoints.load_checkpoint()[0], "plain.mlmodel")
+            models = {"camera network": photos.to_coreml(), "plain network": plain}
         if not isinstance(models, Mapping):
             models = {Path(getattr(models, "path", models)).stem: models}
         if not models:
             raise ValueError("There is no model. Give a Core ML file, or several as {name: file}.")
         if threshold is not None and not (isinstance(threshold, int | float) and 0 <= threshold <= 1):
             raise ValueError(f"threshold={threshold!r} is a probability: a number from 0 to 1.")
-        self.networks = {
-            str(k): one if isinstance(one, CoreMLModel) else load(one) for k, one in models.items()
-        }
-        found = {name: _labels(model) for name, model in self.networks.items()}
-        self.labels = next(iter(found.values()))
-        if other := [name for name, labels in found.items() if labels != self.labels]:
-            raise ValueError(
-                f"{printable(other[0])!r} has other labels than {printable(next(iter(found)))!r}. Networks that are "
-                "shown side by side name the same classes in the same order."
-            )
-        self._thresholds = {
-            name: _threshold(model) if threshold is None else float(threshold)
-            for name, model in self.networks.items()
-        }
+        self.networks, self._thresholds, self.labels = {}, {}, tuple[str, ...]()
+        for name, model in models.items():
+            model = model if isinstance(model, CoreMLModel) else load(model)
+            labels, self.labels = _labels(model), self.labels or _labels(model)
+            if labels != self.labels:
+                raise ValueError(
+                    f"{printable(name)!r} has other labels than {printable(next(iter(models)))!r}. Networks that "
+                    "are shown side by side name the same classes in the same order."
+                )
+            self.networks[str(name)] = model
+            self._thresholds[str(name)] = _threshold(model) if threshold is None else float(threshold)
 
     def ask(self, picture: Image.Image, crops: bool = True, networks: bool = True) -> list[Answer]:
         """Put a photo to the networks, by the road that ``helpers.photos`` takes.
@@ -88,16 +82,15 @@ class Roads:
 
 def _labels(model: CoreMLModel) -> tuple[str, ...]:
     """The labels of a classifier of square pictures."""
-    inputs = list(model.inputs.values())
-    square = len(inputs) == 1 and isinstance(inputs[0], ImageInput) and inputs[0].width == inputs[0].height
-    if model.labels is None or not square:
-        taken = ", ".join(f"{one.name} ({'×'.join(map(str, one.shape))})" for one in inputs)
+    (one, *more), labels = model.inputs.values(), model.labels
+    if more or not isinstance(one, ImageInput) or one.width != one.height or labels is None:
+        taken = ", ".join(f"{each.name} ({'×'.join(map(str, each.shape))})" for each in (one, *more))
         raise ValueError(
-            f"{printable(model.path)} takes {taken} and {'has no' if model.labels is None else 'has'} labels. A phone's "
-            "photos are put to a classifier with one square image as its input: convert it with "
+            f"{printable(model.path)} takes {taken} and has {'no ' if labels is None else ''}labels. A phone's photos "
+            "are put to a classifier with one square image as its input: convert it with "
             'image_input_names=[…], mode="classifier" and class_labels=….'
         )
-    return tuple(map(str, model.labels))
+    return tuple(map(str, labels))
 
 
 def _threshold(model: CoreMLModel) -> float:

@@ -6,7 +6,6 @@ a file's name. Memory is bounded, by what may arrive at once and by how many pic
 
 import asyncio
 import base64
-import contextlib
 import hashlib
 import hmac
 import io
@@ -17,9 +16,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 from tornado import httpserver, web
@@ -27,7 +24,6 @@ from tornado import httpserver, web
 from helpers import photos
 from helpers.ios_app import CHINESE
 from helpers.phone.collection import Collection
-from helpers.phone.roads import Answer
 
 PAGE = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
 LARGEST, ALL_BODIES = 20 * 2**20, 256 * 2**20
@@ -38,6 +34,8 @@ BURST, A_SECOND = 12, 6
 """Photos that one phone may send at once, and in every second."""
 SECONDS = 60
 """For a body to arrive."""
+KINDS = (("GET", ""), ("POST", "answer"))
+"""What can be asked for, behind the token: the page, and an answer."""
 
 
 def _hash(tag: str) -> str:
@@ -49,8 +47,6 @@ HEADERS = {
     "Content-Security-Policy": f"default-src 'none'; script-src {_hash('script')}; style-src {_hash('style')}; "
     "img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
@@ -65,15 +61,24 @@ class Server:
     """
 
     def __init__(self, collection: Collection, host: str, port: int, minutes: float):
-        self._collection, self._seconds = collection, 60 * minutes
-        self.counts, self.chart = collection.counts, collection.chart
-        own = socket.create_server((host, port))
+        self.counts, self.chart, self.collection = collection.counts, collection.chart, collection
+        own, self.token = socket.create_server((host, port)), secrets.token_urlsafe(16)
         own.setblocking(False)
-        token = secrets.token_urlsafe(16)
-        self.address = f"http://{host}:{own.getsockname()[1]}/{token}/"
-        self._loop, self._ended = asyncio.new_event_loop(), asyncio.Event()
-        serving = self._serve(own, Desk(collection, token))
-        self._thread = threading.Thread(target=self._run, args=[serving], daemon=True, name="helpers.phone")
+        self.address = f"http://{host}:{own.getsockname()[1]}/{self.token}/"
+        roads = collection.roads
+        setup = {
+            "labels": roads.labels,
+            "networks": [*roads.networks],
+            "chinese": CHINESE,
+            "largest": LARGEST,
+        }
+        self.page = PAGE.replace("{{setup}}", json.dumps(setup).replace("<", "\\u003c"))
+        self.decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="helpers.phone")
+        self.bytes, self.due = 0, dict[str, float]()
+        self._ended, self._end = threading.Event(), time.monotonic() + 60 * minutes
+        self._thread = threading.Thread(
+            target=asyncio.run, args=[self._serve(own)], daemon=True, name="helpers.phone"
+        )
         self._thread.start()
 
     @property
@@ -83,63 +88,35 @@ class Server:
 
     def stop(self) -> None:
         """End it and leave its port free. What was kept stays."""
-        with contextlib.suppress(RuntimeError):  # it has ended
-            self._loop.call_soon_threadsafe(self._ended.set)
+        self._ended.set()
         self._thread.join(10)
 
     def __repr__(self) -> str:
         return f"{self.address} ({'running' if self.running else 'stopped'})"
 
-    def _run(self, serving) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(serving)
-
-    async def _serve(self, own, desk) -> None:
-        app = web.Application([("/(.*)", Handler, {"desk": desk})], log_function=lambda handler: None)
-        limits: dict = {"idle_connection_timeout": SECONDS, "body_timeout": SECONDS, "max_header_size": 2**14}
-        http = Listener(app, max_body_size=2**50, max_buffer_size=2**20, **limits)
+    async def _serve(self, own) -> None:
+        app = web.Application([("/(.*)", Handler, {"server": self})], log_function=lambda handler: None)
+        # Tornado would answer a body that is too large before the token is looked at: the handler measures it.
+        limits: dict = {"max_body_size": 2**50, "max_buffer_size": 2**20, "max_header_size": 2**14}
+        http = Listener(app, idle_connection_timeout=SECONDS, body_timeout=SECONDS, **limits)
         http.add_socket(own)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), self._seconds)
+        while not self._ended.is_set() and time.monotonic() < self._end:
+            await asyncio.sleep(0.1)
         http.stop()
         await http.close_all_connections()
-        desk.decoders.shutdown(wait=False, cancel_futures=True)
-
-
-class Listener(httpserver.HTTPServer):
-    """An HTTP server that takes so many connections and no more."""
-
-    def handle_stream(self, stream, address):
-        if len(self._connections) >= CONNECTIONS:
-            stream.close()
-        else:
-            super().handle_stream(stream, address)
-
-
-class Desk:
-    """What all requests share."""
-
-    def __init__(self, collection: Collection, token: str):
-        self.collection, self.token = collection, token.encode()
-        self.decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="helpers.phone")
-        self.bytes, self.allowed = 0, dict[str, tuple[float, float]]()
-        roads = collection.roads
-        setup = {
-            "labels": roads.labels,
-            "chinese": CHINESE,
-            "networks": list(roads.networks),
-            "largest": LARGEST,
-        }
-        self.page = PAGE.replace("{{setup}}", json.dumps(setup).replace("<", "\\u003c"))
+        self.decoders.shutdown(wait=False, cancel_futures=True)
 
     def busy(self, phone: str) -> bool:
-        """Whether this phone has sent too much of late (a token bucket), or too many phones are here."""
+        """Whether this phone has sent too much of late, or too many phones are here.
+
+        Every photo makes the phone's next one due a little later, and none may be due in the future (the generic cell
+        rate algorithm).
+        """
         now = time.monotonic()
-        left, before = self.allowed.get(phone, (BURST, now))
-        left = min(BURST, left + (now - before) * A_SECOND)
-        if left < 1 or (phone not in self.allowed and len(self.allowed) >= PHONES):
+        due = max(self.due.get(phone, 0), now - (BURST - 1) / A_SECOND)
+        if due > now or (phone not in self.due and len(self.due) >= PHONES):
             return True
-        self.allowed[phone] = left - 1, now
+        self.due[phone] = due + 1 / A_SECOND
         return False
 
     def answer(self, body: bytearray, phone: str, asked: dict[str, str]) -> dict:
@@ -155,20 +132,29 @@ class Desk:
         return said | {"milliseconds": round(1000 * (time.perf_counter() - start))}
 
 
-def _as_json(answer: Answer) -> dict:
+def _as_json(answer) -> dict:
     png = io.BytesIO()
     Image.fromarray(answer.seen.permute(1, 2, 0).numpy()).save(png, "PNG")
     seen = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
-    said = {name: getattr(answer, name) for name in ("network", "crop", "threshold", "label")}
-    return said | {"probs": answer.probs.tolist(), "seen": seen, "side": answer.seen.shape[-1]}
+    return vars(answer) | {"probs": answer.probs.tolist(), "seen": seen, "side": answer.seen.shape[-1]}
+
+
+class Listener(httpserver.HTTPServer):
+    """An HTTP server that takes so many connections and no more."""
+
+    def handle_stream(self, stream, address):
+        if len(self._connections) >= CONNECTIONS:
+            stream.close()
+        else:
+            super().handle_stream(stream, address)
 
 
 @web.stream_request_body
 class Handler(web.RequestHandler):
-    """One request. It is judged before its body is read; the body of one that is refused is thrown away."""
+    """One request. It is judged before its body is read, and the body of one that is refused is thrown away."""
 
-    def initialize(self, desk: Desk) -> None:
-        self.desk, self.body, self.known, self.refused = desk, bytearray(), False, False
+    def initialize(self, server: Server) -> None:
+        self.server, self.body, self.refused = server, bytearray(), 0
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")
@@ -176,61 +162,46 @@ class Handler(web.RequestHandler):
 
     def prepare(self) -> None:
         token, _, wanted = self.path_args[0].partition("/")
-        self.known = hmac.compare_digest(token.encode(), self.desk.token)
-        if not self.known or (self.request.method, wanted) not in (("GET", ""), ("POST", "answer")):
-            return self.refuse(404)
+        known = hmac.compare_digest(token.encode(), self.server.token.encode())
+        if not known or (self.request.method, wanted) not in KINDS:
+            self.refused = 404
+            return
         for name, value in HEADERS.items():
             self.set_header(name, value)
         self.phone = self.get_query_argument("phone", "")
-        if self.request.method == "POST":
-            length = self.request.headers.get("Content-Length", "0")
-            if not re.fullmatch("[0-9]{1,9}", length) or int(length) > LARGEST:
-                self.refuse(413)
-            elif not re.fullmatch("[0-9a-f]{0,32}", self.phone) or self.desk.busy(self.phone):
-                self.refuse(429)
-
-    def refuse(self, status: int) -> None:
-        """Answer at once, with a number and nothing else."""
-        self.refused = True
-        self.forget()
-        if not self._headers_written:
-            self.set_status(status)
-            self.set_header("Content-Length", 0)
-            self.flush()
-
-    def forget(self) -> None:
-        """Give up the body."""
-        self.desk.bytes -= len(self.body)
-        self.body = bytearray()
-
-    on_finish = on_connection_close = forget
+        if wanted and (not re.fullmatch("[0-9a-f]{0,32}", self.phone) or self.server.busy(self.phone)):
+            self.refused = 429
 
     def data_received(self, chunk: bytes) -> None:
         if not self.refused:
             self.body += chunk
-            self.desk.bytes += len(chunk)
-            if len(self.body) > LARGEST or self.desk.bytes > ALL_BODIES:
-                self.refuse(413 if len(self.body) > LARGEST else 503)
+            self.server.bytes += len(chunk)
+            if len(self.body) > LARGEST or self.server.bytes > ALL_BODIES:
+                self.refused = 413 if len(self.body) > LARGEST else 503
+                self.forget()
 
-    def get(self, path: str) -> None:
-        if not self.refused:
+    def forget(self) -> None:
+        """Give up the body."""
+        self.server.bytes -= len(self.body)
+        self.body = bytearray()
+
+    on_finish = on_connection_close = forget
+
+    async def get(self, path: str) -> None:
+        if not self.refused and self.request.method == "GET":
             self.set_header("Content-Type", "text/html; charset=utf-8")
-            self.write(self.desk.page)
+            self.write(self.server.page)
+        elif not self.refused:
+            asked = {name: self.get_query_argument(name) for name in self.request.query_arguments}
+            answering = self.server.decoders.submit(self.server.answer, self.body, self.phone, asked)
+            try:
+                said = await asyncio.wrap_future(answering)
+                self.write(said)
+            except (ValueError, OSError) as error:
+                self.refused = 415 if isinstance(error, ValueError) else 507
+        self.set_status(self.refused or 200)
 
-    async def post(self, path: str) -> None:
-        if self.refused:
-            return
-        asked = {name: self.get_query_argument(name) for name in self.request.query_arguments}
-        answer = partial(self.desk.answer, self.body, self.phone, asked)
-        try:
-            self.write(await asyncio.get_running_loop().run_in_executor(self.desk.decoders, answer))
-        except ValueError:
-            self.refuse(415)
-        except OSError:
-            self.refuse(507)
+    head = post = put = patch = delete = options = get
 
-    head = put = patch = delete = options = get
-
-    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        self.refuse(status_code if self.known and status_code == 500 else 404)
-        self.finish()
+    def write_error(self, status_code: int, **kwargs) -> None:
+        self.set_status(404 if status_code < 500 else status_code)

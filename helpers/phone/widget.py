@@ -25,41 +25,30 @@ class Widget:
         labels = [(label, place) for place, label in enumerate(collection.roads.labels)]
         self.label = ipywidgets.Dropdown(options=[*labels, (NONE, -1)], description="It really is")
         self.keep = ipywidgets.Button(description="Keep it", disabled=True)
-        self.photo.observe(lambda change: self._answer(), "value")
-        self.keep.on_click(lambda button: self._label())
+        self.photo.observe(lambda change: self._try(self._answer), "value")
+        self.keep.on_click(lambda button: self._try(self._label))
         self.box = ipywidgets.VBox([self.photo, self.seen, self.said, self.label, self.keep])
 
     def stop(self) -> None:
         """Take it away. What was kept stays."""
         self.box.close()
 
-    def _answer(self) -> None:
+    def _try(self, step) -> None:
         self.keep.disabled = True
-        if not self.photo.value:
-            return
         try:
-            picture = photos.open_photo(bytes(self.photo.value[0]["content"]))
-        except ValueError as error:
-            self.said.value = html.escape(str(error))
-            return
-        answers = self._collection.roads.ask(picture)
-        png = io.BytesIO()
+            said = step(bytes(self.photo.value[0]["content"])) if self.photo.value else []
+        except (OSError, ValueError) as error:
+            said = [str(error)]
+        self.said.value = "<br>".join(map(html.escape, said))
+
+    def _answer(self, photo: bytes) -> list[str]:
+        answers, png = self._collection.roads.ask(photos.open_photo(photo)), io.BytesIO()
         Image.fromarray(answers[0].seen.permute(1, 2, 0).numpy()).resize((160, 160), 0).save(png, "PNG")
         self.seen.value, self.seen.layout.visibility, self.keep.disabled = png.getvalue(), "visible", False
-        self.said.value = "<br>".join(
-            html.escape(
-                f"{one.network}, {one.crop}: {'' if one.probs.max() >= one.threshold else 'not sure, perhaps '}"
-                f"{one.label} ({one.probs.max():.0%})"
-            )
-            for one in answers
-        )
+        unsure = ["not sure, perhaps " if one.probs.max() < one.threshold else "" for one in answers]
+        said = zip(answers, unsure, strict=True)
+        return [f"{one.network}, {one.crop}: {why}{one.label} ({one.probs.max():.0%})" for one, why in said]
 
-    def _label(self) -> None:
-        self.keep.disabled = True
-        place = None if self.label.value == -1 else self.label.value
-        try:
-            self._collection.keep(bytes(self.photo.value[0]["content"]), place)
-        except (OSError, ValueError) as error:
-            self.said.value = html.escape(str(error))
-            return
-        self.said.value = html.escape("; ".join(f"{name}: {share}" for name, share in self.counts().items()))
+    def _label(self, photo: bytes) -> list[str]:
+        self._collection.keep(photo, None if self.label.value == -1 else self.label.value)
+        return [f"{name}: {share}" for name, share in self.counts().items()]

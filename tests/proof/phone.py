@@ -22,16 +22,16 @@ from helpers.plumbing import paths
 from helpers.plumbing.device import describe_device
 
 TABLE = paths.MEASURED / "phone.json"
-TURNS = 21
+TURNS, SIZE = 21, (4032, 3024)
 MOST = 150
 """Milliseconds from upload to answer, as the median."""
 
 
 def twelve_megapixels(profile: bytes | None) -> bytes:
     """A drawing of 4032×3024 with the noise of a camera, turned by its EXIF as most photos are."""
-    rng = np.random.default_rng(0)
-    drawing = drawings.draw(3, rng, size=1024).resize((4032, 4032)).crop((0, 504, 4032, 3528))
-    noisy = np.asarray(drawing).astype(np.int16) + rng.integers(-9, 10, (3024, 4032, 3), dtype=np.int16)
+    rng, (width, height) = np.random.default_rng(0), SIZE
+    drawing = drawings.draw(3, rng, size=1024).resize(SIZE, box=(0, 128, 1024, 896))
+    noisy = np.asarray(drawing).astype(np.int16) + rng.integers(-9, 10, (height, width, 3), dtype=np.int16)
     exif, held = Image.Exif(), io.BytesIO()
     exif[0x0112] = 6
     Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(
