@@ -1,5 +1,6 @@
 """The checks of notebook 03."""
 
+import copy
 from pathlib import Path
 
 import onnx
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from helpers.evaluation import evaluate
+from helpers.model import AlexNet
 
 from . import Exercise, Wrong, number_is
 
@@ -33,7 +35,7 @@ def open_size(found: object, /, *, path: Path) -> None:
     raise Wrong("Print `onnx.load(ANY_BATCH).graph.input[0]` and read the first `dim`.")
 
 
-def first_block(block: Path, /, *, model: nn.Module) -> None:
+def first_block(block: Path, /, *, model: AlexNet) -> None:
     if not block.exists():
         raise Wrong(
             f"There is no file {block.name}. The third argument of torch.onnx.export is where it goes."
@@ -44,9 +46,12 @@ def first_block(block: Path, /, *, model: nn.Module) -> None:
         raise Wrong(
             f"The file's input is {'×'.join(map(str, shape))}. The first convolution takes N×3×32×32."
         )
-    picture = torch.rand(1, 3, *shape[2:], generator=torch.Generator().manual_seed(0))
+    sides = [side if isinstance(side, int) else 32 for side in shape[2:]]
+    picture = torch.rand(1, 3, *sides, generator=torch.Generator().manual_seed(0))
     said = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: picture.numpy()})[0])
-    features, training = model.features[:4], model.features[0].out_channels
+    # A slice that was exported without eval() leaves its layers in training mode.
+    model = copy.deepcopy(model).eval()
+    features = model.features[:4]
     known = [
         (model, "That is the whole network. Take `model.features[:4]`."),
         (features[:3], "The ReLU is missing: the slice `[:4]` ends before the layer 4."),
@@ -62,13 +67,14 @@ def first_block(block: Path, /, *, model: nn.Module) -> None:
         ),
     ]
     with torch.no_grad():
+        own = features(picture).shape
         for network, message in [(features, ""), *known]:
             right = network(picture)
             if said.shape == right.shape and torch.allclose(said, right, atol=1e-4):
                 if message:
                     raise Wrong(message)
                 return
-    if said.shape[1] == training:
+    if said.shape == own:
         raise Wrong(
             "The numbers are others. Was it in training mode? Then batch norm takes the picture's own mean: call eval()."
         )

@@ -86,7 +86,8 @@ def words(right_words: Callable, /, *, good: Path, turned: Path, data: Images) -
     expected = []
     for path in (good, turned):
         model = load(path)
-        said = [model.labels[place] for place in model.probs(images).argmax(1)]
+        names = model.labels or []
+        said = [names[place] for place in model.probs(images).argmax(1)]
         pairs = zip(said, labels.tolist(), strict=True)
         expected.append(sum(word == data.classes[label] for word, label in pairs) / len(labels))
     if all(abs(one - other) < 0.005 for one, other in zip(found, expected, strict=True)):
