@@ -160,6 +160,31 @@ WRONG = {
         ),
         "kept = False",
     ],
+    "06.1": [
+        "squashed = centre",
+        "squashed = photos.ask(CAMERA, whole[:10], centre.labels[:10])",
+        "squashed = photos.ask(CAMERA, whole.flip(0), centre.labels)",
+        "difference = intervals.gain(squashed.predictions == squashed.labels, centre.predictions == centre.labels)",
+        "difference = intervals.share(squashed.predictions == squashed.labels)",
+        "shown = not shown",
+    ],
+    "06.2": [
+        "images += strength\nreturn images",
+        "return images[0]",
+        "return strength * images + 1 - strength",
+        "return images + strength",
+        "return (1 - strength) * images",
+        "return 0.5 * images + 0.4",
+    ],
+    "06.3": [
+        "pictures = images\nfor change in changes.values():\n    pictures = change(pictures)\n"
+        "end = photos.ask(FILE, pictures, labels).accuracy",
+        "end = 100 * end",
+        "end = photos.ask(FILE, images, labels).accuracy",
+        "end = -1",
+        "pair = ('letterbox', 'bars')",
+        "pair = ('letterbox', 'red and blue swapped')",
+    ],
     "07.1": [
         "no_scale = 9",
         "no_scale = 4",
@@ -280,7 +305,9 @@ def test_every_exercise_has_all_its_parts():
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_the_notebook_has_what_its_solutions_say(path):
     notebook = nbformat.read(workshop.run.NOTEBOOKS / path.name, as_version=4)
-    mine = [cell for cell in notebook.cells if "exercise" in cell.metadata]
+    mine = [notebook.cells[place] for place in workshop.places(notebook)]
+    if not mine:
+        pytest.skip("the notebook has no exercises of this kind yet")
     cut = workshop.cells(path)
     assert [cell.source for cell in mine] == [cell.source for cell in cut], (
         "python -m helpers.workshop.exercises"
@@ -295,7 +322,8 @@ def test_the_notebook_has_what_its_solutions_say(path):
 def test_the_solutions_are_saved_from_a_real_run(path):
     code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-    text = ["".join(output.get("text", "") for output in cell.outputs) for cell in code]
+    assert all(output.output_type == "stream" for cell in code for output in cell.outputs)
+    text = ["".join(output.text for output in cell.outputs) for cell in code]
     assert "mode      full" in text[0]
     assert not re.search(r"/(home|root|tmp|Users|work)/|Warning|Traceback", "".join(text))
     solved = [one for one, cell in zip(text, code, strict=True) if "exercise" in cell.metadata]

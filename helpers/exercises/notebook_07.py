@@ -102,7 +102,8 @@ def own_network(
 EXERCISES = {
     "07.1": Exercise(
         lines,
-        "Several lines fall over each time. The first that does names the cause; the others see what follows from it.",
+        "Where the numbers are wrong, several lines fall over, and the first of them names the cause. Where only the words "
+        "are, one line does.",
         "Convert once more with the fault, put the file in place of `FILE`, and run section 9 from its first cell.",
     ),
     "07.2": Exercise(

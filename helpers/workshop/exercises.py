@@ -50,22 +50,24 @@ def cells(path: Path) -> list:
     return made
 
 
+def places(notebook) -> list[int]:
+    """Where a notebook has exercises: the places of their cells."""
+    return [place for place, cell in enumerate(notebook.cells) if "exercise" in cell.metadata]
+
+
 def with_exercises(notebook, made: list):
     """A notebook with these exercises, in the place of those it has. A cell that has not changed keeps its outputs.
 
     Raises:
         ValueError: it has none, so nobody knows where they belong.
     """
-    before = {cell.id: cell for cell in notebook.cells if "exercise" in cell.metadata}
-    places = [place for place, cell in enumerate(notebook.cells) if "exercise" in cell.metadata]
-    if not places:
+    before = {cell.source: cell for cell in notebook.cells if "exercise" in cell.metadata}
+    first = places(notebook)[:1]
+    if not first:
         raise ValueError("The notebook has no cell with the metadata `exercise`: put one where they belong.")
-    fresh = [
-        before[cell.id] if getattr(before.get(cell.id), "source", None) == cell.source else cell
-        for cell in made
-    ]
+    fresh = [before.get(cell.source, cell) for cell in made]
     rest = [cell for cell in notebook.cells if "exercise" not in cell.metadata]
-    return nbformat.from_dict({**notebook, "cells": [*rest[: places[0]], *fresh, *rest[places[0] :]]})
+    return nbformat.from_dict({**notebook, "cells": [*rest[: first[0]], *fresh, *rest[first[0] :]]})
 
 
 def main(arguments=None) -> int:
@@ -88,8 +90,12 @@ def main(arguments=None) -> int:
                 return 1
             run.save_outputs(notebook, solutions)
         path = run.NOTEBOOKS / solutions.name
+        notebook = nbformat.read(path, as_version=4)
+        if not places(notebook):
+            print(f"{path.name} has no exercises of this kind yet")
+            continue
         with paths.replacing(path) as temporary:
-            nbformat.write(with_exercises(nbformat.read(path, as_version=4), cells(solutions)), temporary)
+            nbformat.write(with_exercises(notebook, cells(solutions)), temporary)
     return 0
 
 
