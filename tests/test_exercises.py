@@ -337,7 +337,8 @@ def test_hint_and_solution(number, capsys):
     exercises.solution(number)
     text = capsys.readouterr().out
     assert f'"{number}"' in text and "# start" not in text and "# end" not in text
-    ast.parse(text[: text.index(f'"{number}"')].rsplit("\n", 1)[0])
+    code = MARKED.sub(lambda found: found["solution"], exercises.solved(number)[1])
+    assert ast.parse(code) and text.startswith(code)
 
 
 def test_a_number_that_does_not_exist_is_named(capsys):
