@@ -47,9 +47,10 @@ proof: tools ## prove at length what `make test` samples, and write the tables i
 bench: setup ## time the training against a beginner's loop, five seeds each (hours; goes on where it stopped)
 	@$(IN_VENV)python -m helpers.workshop.bench
 
-notebooks: setup ## run all notebooks (quick, for its times, then full) and save their outputs
+notebooks: setup ## run all notebooks (quick, for its times, then full) and the solutions, and save their outputs
 	@CHAPTER_MODE=quick $(IN_VENV)python -m helpers.workshop.run --measure
 	@CHAPTER_MODE=full $(IN_VENV)python -m helpers.workshop.run --save --measure
+	@CHAPTER_MODE=full $(IN_VENV)python -m helpers.workshop.exercises --run
 
 slides: tools ## make slides of the saved notebooks, and a sheet of each to print
 	@$(IN_VENV)python -m helpers.workshop.slides

@@ -32,6 +32,7 @@ normalisation   07  normalise_inside(): transforms.Normalize moved into a networ
 The machines, each behind one function:
 
 ==============  ==  ==========================================================
+exercises       00  check(), hint(), solution(): the exercises at a notebook's end
 torch_files     02  read(): a file of torch.save, with nothing in it run
 netron_view     03  show(): a Netron graph inside a notebook, with no server
 onnx_coreml     04  convert(): ONNX → Core ML, with the proof that the numbers agree

@@ -42,11 +42,29 @@ def test_it_opens_and_ends_as_all_do(path):
     for what in ("You will", "You will learn", "You need"):
         assert f"**{what}**" in texts[0].source
     assert f'chapter.begin("{path.stem}"' in code[0].source
-    last = texts[-1].source
-    assert last.index("## What you learned") < last.index("## Exercises")
-    assert len(re.findall(r"^\d\. ", last.split("## Exercises")[1], re.M)) == 3
-    link = re.search(r"\]\((\w+\.ipynb)\)", last)
-    assert (path.parent / link[1]).exists()
+    assert re.search(r"\]\((\w+\.ipynb)\)", texts[-1].source)
+    everything = "\n".join(cell.source for cell in texts)
+    places = [everything.index(f"## {one}\n") for one in ("What you learned", "Exercises")]
+    assert places == sorted(places)
+    own = rf"^(### {path.stem[:2]}\.)?\d( · |\. )"
+    assert len(re.findall(own, everything[places[1] :], re.M)) == 3
+    assert (path.parent / re.search(r"\]\((\w+\.ipynb)\)", texts[-1].source)[1]).exists()
+
+
+@every_notebook
+def test_its_three_questions_explain_every_choice(path):
+    found = [cell.source for cell in read(path)[0] if cell.source.startswith("## Three questions")]
+    if not found:
+        pytest.skip("not yet")
+    questions = re.split(r"^\*\*\d\. (.+\?)\*\*$", found[0], flags=re.M)[1:]
+    assert len(questions) == 6
+    for choices in questions[1::2]:
+        said = re.findall(r"^<details><summary>(.+)</summary>\n\n(.+)\n\n</details>$", choices, re.M)
+        assert len(said) == choices.count("<details>") >= 3
+        assert sorted(why.split(",")[0].split(".")[0].split(":")[0] for _, why in said) == ["No"] * (
+            len(said) - 1
+        ) + ["Yes"]
+        assert all(len(why.split()) >= 6 for _, why in said)
 
 
 @every_notebook
@@ -135,7 +153,7 @@ def test_it_imports_nothing_it_does_not_use(path):
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
-    }
+    } - {"check", "hint", "solution"}  # for whoever types them
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     assert imported <= used
 
