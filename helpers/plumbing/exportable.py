@@ -168,7 +168,7 @@ def check_logits_only(answer: object, values: torch.Tensor | None = None) -> Non
 
 
 class EvenPooling(TorchFunctionMode):
-    """Adaptive pooling whose windows are not all alike becomes slices, which every exporter can write down.
+    """Adaptive pooling becomes what every exporter can write down: plain maxima, or slices of unlike windows.
 
     Window i of n reaches from i·size/n, rounded down, to (i+1)·size/n, rounded up, as PyTorch has it.
     """
@@ -182,8 +182,10 @@ class EvenPooling(TorchFunctionMode):
         wanted = args[1] if len(args) > 1 else kwargs["output_size"]
         wanted = wanted if isinstance(wanted, tuple | list) else (wanted, wanted)
         sizes = [(dim, int(images.shape[dim]), count) for dim, count in zip((-2, -1), wanted, strict=True)]
-        if all(count is None or size % count == 0 for _, size, count in sizes):
-            return function(*args, **kwargs)
+        if all(count is None or (count and size % count == 0) for _, size, count in sizes):
+            if "avg" in name:
+                return function(*args, **kwargs)
+            return torch.nn.functional.max_pool2d(images, [size // (count or size) for _, size, count in sizes])
         reduce = torch.mean if "avg" in name else torch.amax
         for dim, size, count in sizes:
             windows = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count or 0)]

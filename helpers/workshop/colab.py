@@ -16,7 +16,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[2]
 
 OLDEST = {"torch": "2.12", "torchvision": "0.27", "numpy": "2.0"}
-"""The oldest versions with which the notebooks have been run."""
+"""Older versions have not been tried, and are refused."""
 
 OF_A_LAB = {
     "ipykernel", "jupyterlab", "nbclient", "nbconvert", "nbformat", "nbstripout", "psutil", "setuptools",
