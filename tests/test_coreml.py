@@ -727,8 +727,8 @@ def test_the_command_writes_a_page(grey_model, tmp_path, capsys):
     ("arguments", "says"),
     [
         (["gone.mlmodel"], "no Core ML model at"),
-        (["text.mlmodel"], "not a Core ML model"),
-        (["text.mlmodel", "--html", "card.html"], "not a Core ML model"),
+        (["text.mlmodel"], "is a text, not the file itself"),
+        (["text.mlmodel", "--html", "card.html"], "is a text, not the file itself"),
         (["{model}", "--html", "gone/card.html"], "gone"),
     ],
 )

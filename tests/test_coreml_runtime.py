@@ -157,12 +157,12 @@ def test_the_committed_tables_hold():
 def test_the_zoo_goes_on_after_an_interruption_and_starts_anew_when_it_is_finished(tmp_path, monkeypatch):
     monkeypatch.setattr(zoo, "TABLE", tmp_path / "zoo.json")
     table = zoo.read_table()
-    table["rows"] = {f"row {number}": {} for number in range(112)}
+    table["rows"] = {f"row {number}": {} for number in range(168)}
     zoo.write_table(table)
     assert zoo.read_table()["rows"] == {}
     del table["rows"]["row 7"]
     zoo.write_table(table)
-    assert len(zoo.read_table()["rows"]) == 111
+    assert len(zoo.read_table()["rows"]) == 167
 
 
 def test_float16_is_a_little_off_and_not_more(alexnet, saved):
@@ -1033,7 +1033,7 @@ def test_truncated_specification(saved, tmp_path, convert_to, keep):
     content = (specification_of(source) if source.is_dir() else source).read_bytes()
     path = tmp_path / "short.mlmodel"
     path.write_bytes(content[:keep])
-    with pytest.raises(ValueError, match=r"short\.mlmodel: .*convert it again"):
+    with pytest.raises(ValueError, match=r"short\.mlmodel: .*(convert|download or make) it again"):
         coreml_runtime.load(path)
 
 
@@ -1041,7 +1041,7 @@ def test_truncated_or_missing_weights(package):
     content = weights_of(package).read_bytes()
     for length in (0, 70, len(content) // 2, len(content) - 64):
         weights_of(package).write_bytes(content[:length])
-        with pytest.raises(ValueError, match=r"copy\.mlpackage: weights/weight\.bin is cut short"):
+        with pytest.raises(ValueError, match=r"copy\.mlpackage: (weights/weight\.bin is cut short|weight\.bin is empty)"):
             coreml_runtime.load(package)
     weights_of(package).unlink()
     with pytest.raises(ValueError, match=r"the weights file weights/weight\.bin is missing"):

@@ -299,7 +299,7 @@ def test_every_exercise_has_all_its_parts():
         assert [number[3:] for number in workshop.solved(path)] == ["1", "2", "3"]
     for number in NUMBERS:
         exercise = exercises.find(number)
-        assert exercise.hint.endswith((".", "`.")) and exercise.right.endswith("."), number
+        assert exercise.hint.endswith((".", "?")) and exercise.right.endswith("."), number
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

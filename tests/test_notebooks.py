@@ -221,5 +221,5 @@ def test_the_minutes_of_reading_are_those_of_words_lines_and_figures():
 
 
 def test_a_readme_without_a_place_for_its_table_is_an_error():
-    with pytest.raises(ValueError, match="no place for the table 'map'"):
+    with pytest.raises(ValueError, match="no place for the table 'badges'"):
         readme.filled("# an empty page")

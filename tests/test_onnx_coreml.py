@@ -222,7 +222,7 @@ def test_an_older_file_is_replaced_and_a_wrong_ending_refused(onnx_file, tmp_pat
 
 def test_a_file_that_is_no_model_is_named(tmp_path):
     (tmp_path / "bad.mlmodel").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"bad\.mlmodel: it is not a Core ML model"):
+    with pytest.raises(ValueError, match=r"bad\.mlmodel is a text, not the file itself"):
         coreml.describe(tmp_path / "bad.mlmodel")
     with pytest.raises(FileNotFoundError, match=r"gone\.mlmodel"):
         coreml.describe(tmp_path / "gone.mlmodel")

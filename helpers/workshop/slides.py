@@ -222,7 +222,7 @@ def sheet(notebook) -> str:
     for block in (block for text in texts[1:] for block in blocks(text)):
         if re.match(r"##? ", block):
             kept = block.removeprefix("## ") in ("What you learned", "Exercises")
-        if kept and not block.startswith(("<details>", "**Next:**", "**Back")):
+        if kept and not block.startswith(("<details>", "**Next:**", "**Back", "Guess before you run")):
             parts.append(block)
     return "\n\n".join(parts)
 
@@ -230,8 +230,9 @@ def sheet(notebook) -> str:
 def write_handout(notebooks: list, path: Path) -> None:
     """Write the sheets of all notebooks, each on a page of its own when they are printed."""
     turn = '\n\n<div style="break-after: page"></div>'
+    small = "<style>@media print { .jp-RenderedHTMLCommon { font-size: 12px; line-height: 1.4 } }</style>\n\n"
     cells = [nbformat.v4.new_markdown_cell(sheet(notebook) + turn) for notebook in notebooks[:-1]]
-    cells += [nbformat.v4.new_markdown_cell(sheet(notebook)) for notebook in notebooks[-1:]]
+    cells += [nbformat.v4.new_markdown_cell(small + sheet(notebook)) for notebook in notebooks[-1:]]
     pages.write(nbformat.v4.new_notebook(cells=cells), path)
 
 
