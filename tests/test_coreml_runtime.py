@@ -1041,7 +1041,9 @@ def test_truncated_or_missing_weights(package):
     content = weights_of(package).read_bytes()
     for length in (0, 70, len(content) // 2, len(content) - 64):
         weights_of(package).write_bytes(content[:length])
-        with pytest.raises(ValueError, match=r"copy\.mlpackage: (weights/weight\.bin is cut short|weight\.bin is empty)"):
+        with pytest.raises(
+            ValueError, match=r"copy\.mlpackage: (weights/weight\.bin is cut short|weight\.bin is empty)"
+        ):
             coreml_runtime.load(package)
     weights_of(package).unlink()
     with pytest.raises(ValueError, match=r"the weights file weights/weight\.bin is missing"):

@@ -15,7 +15,16 @@ from helpers.plumbing import paths
 from helpers.workshop import environment
 
 HELPERS = paths.ROOT / "helpers"
-MACHINES = ("coreml", "coreml_runtime", "exercises", "ios_app", "netron_view", "onnx_coreml", "phone", "torch_files")
+MACHINES = (
+    "coreml",
+    "coreml_runtime",
+    "exercises",
+    "ios_app",
+    "netron_view",
+    "onnx_coreml",
+    "phone",
+    "torch_files",
+)
 ROOMS = ("plumbing", "workshop")
 DATA = ("measured", "pretrained")
 

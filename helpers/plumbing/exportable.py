@@ -185,7 +185,9 @@ class EvenPooling(TorchFunctionMode):
         if all(count is None or (count and size % count == 0) for _, size, count in sizes):
             if "avg" in name:
                 return function(*args, **kwargs)
-            return torch.nn.functional.max_pool2d(images, [size // (count or size) for _, size, count in sizes])
+            return torch.nn.functional.max_pool2d(
+                images, [size // (count or size) for _, size, count in sizes]
+            )
         reduce = torch.mean if "avg" in name else torch.amax
         for dim, size, count in sizes:
             windows = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count or 0)]
