@@ -768,3 +768,10 @@ def test_the_command_does_with_a_terminal_that_has_few_letters(grey_model):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "image, greyscale, 40?24" in done.stdout
+
+
+def test_the_earlier_name_of_the_model_card_says_the_new_one():
+    with pytest.warns(DeprecationWarning, match="model_card now"):
+        assert coreml.card is coreml.model_card
+    with pytest.raises(AttributeError, match="no attribute 'cards'"):
+        coreml.cards  # noqa: B018

@@ -1033,7 +1033,9 @@ def test_truncated_specification(saved, tmp_path, convert_to, keep):
     content = (specification_of(source) if source.is_dir() else source).read_bytes()
     path = tmp_path / "short.mlmodel"
     path.write_bytes(content[:keep])
-    with pytest.raises(ValueError, match=r"short\.mlmodel: .*(convert|download or make) it again"):
+    with pytest.raises(
+        ValueError, match=r"short\.mlmodel: .*convert it again" if keep else "short.mlmodel is empty"
+    ):
         coreml_runtime.load(path)
 
 
@@ -1041,9 +1043,8 @@ def test_truncated_or_missing_weights(package):
     content = weights_of(package).read_bytes()
     for length in (0, 70, len(content) // 2, len(content) - 64):
         weights_of(package).write_bytes(content[:length])
-        with pytest.raises(
-            ValueError, match=r"copy\.mlpackage: (weights/weight\.bin is cut short|weight\.bin is empty)"
-        ):
+        says = "weights/weight.bin is cut short" if length else "weight.bin is empty"
+        with pytest.raises(ValueError, match=rf"copy\.mlpackage: {says}"):
             coreml_runtime.load(package)
     weights_of(package).unlink()
     with pytest.raises(ValueError, match=r"the weights file weights/weight\.bin is missing"):

@@ -302,12 +302,17 @@ def test_every_exercise_has_all_its_parts():
         assert exercise.hint.endswith((".", "?")) and exercise.right.endswith("."), number
 
 
+WITHOUT = ["06_why_80_becomes_60"]
+"""Its solutions are written, and its cells not yet made from them: take it out when they are."""
+
+
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_the_notebook_has_what_its_solutions_say(path):
     notebook = nbformat.read(workshop.run.NOTEBOOKS / path.name, as_version=4)
     mine = [notebook.cells[place] for place in workshop.places(notebook)]
-    if not mine:
-        pytest.skip("the notebook has no exercises of this kind yet")
+    assert bool(mine) == (path.stem not in WITHOUT)
+    if path.stem in WITHOUT:
+        return
     cut = workshop.cells(path)
     assert [cell.source for cell in mine] == [cell.source for cell in cut], (
         "python -m helpers.workshop.exercises"

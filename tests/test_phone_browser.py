@@ -165,7 +165,7 @@ def test_a_turned_photo_is_shown_as_it_was_seen_and_not_sure_below_the_threshold
 
 
 def test_crops_and_networks_side_by_side(serve, files, visit, screenshots):
-    page = visit(serve(dict.fromkeys(["camera network", "plain network"], files["camera network"])).address)
+    page = visit(serve({name: files[name] for name in ("camera network", "plain network")}).address)
     upload(page, jpeg(8))
     assert page.locator("#roads").is_hidden()
     page.locator("#crops").tap()
@@ -250,7 +250,8 @@ def test_without_a_secure_address_there_is_no_live_camera_and_a_reason(serve, vi
     upload(page, jpeg(3))
 
 
-@pytest.mark.parametrize("locale, scheme", [("en-US", "light"), ("zh-CN", "dark")])
+@pytest.mark.parametrize("locale", WORDS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_two_languages_light_and_dark_for_everybody(serve, visit, screenshots, locale, scheme):
     page = visit(serve().address, locale=locale, color_scheme=scheme)
     title, none = WORDS[locale]
@@ -258,6 +259,7 @@ def test_two_languages_light_and_dark_for_everybody(serve, visit, screenshots, l
     assert page.get_attribute("html", "lang") == {"en-US": "en", "zh-CN": "zh-Hans"}[locale]
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", paper))) < 200) == (scheme == "dark"), paper
+    assert serious(page) == []
     upload(page, jpeg(8))
     assert page.inner_text("#none") == none and ("卡车" in page.inner_text("#labels")) == (locale == "zh-CN")
     assert serious(page) == []

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import fcntl
 import io
 import os
 import re
@@ -119,16 +120,21 @@ class Collection:
 def _folders(labels) -> list[str]:
     """A folder's name for every label: the label itself, where it can be one and no other has it."""
     names = [re.sub(r"[/\x00-\x1f\x7f]", "_", label)[:60].lstrip(".").strip() for label in labels]
-    times = Counter(name.casefold() for name in names)
-    alone = [name and times[name.casefold()] == 1 for name in names]
-    return [name if alone[place] else f"{name} {place}".strip() for place, name in enumerate(names)]
+    while clashes := [
+        one for one, times in Counter(map(str.casefold, names)).items() if times > 1 or not one
+    ]:
+        numbered = [name.casefold() in clashes for name in names]
+        names = [f"{name} {place}".strip() if numbered[place] else name for place, name in enumerate(names)]
+    return names
 
 
 def _append(path: Path, rows: list[tuple]) -> None:
-    """Add rows to a table, all or none of them."""
+    """Add rows to a table, all or none of them. Several programs may do so at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab", buffering=0) as file:
-        before, text = file.tell(), io.StringIO(newline="")
+        with contextlib.suppress(OSError):  # a disk without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        before, text = file.seek(0, os.SEEK_END), io.StringIO(newline="")
         csv.writer(text).writerows(rows if before else [COLUMNS, *rows])
         try:
             if file.write(text.getvalue().encode()) < len(text.getvalue().encode()):

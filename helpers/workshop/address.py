@@ -112,7 +112,11 @@ def main(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    write(None if given == "--none" else where)
+    try:
+        write(None if given == "--none" else where)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 
