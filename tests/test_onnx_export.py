@@ -4,10 +4,12 @@ import sys
 import onnx
 import pytest
 import torch
+from torch import nn
 
 from helpers.evaluation import Evaluation, compare, evaluate
 from helpers.model import AlexNet
 from helpers.onnx_export import INPUT, OUTPUT, export_onnx, run_onnx
+from helpers.plumbing import exportable
 from helpers.plumbing.quiet import quiet
 
 CLASSES = list("abcdefghij")
@@ -249,3 +251,14 @@ def test_another_file_is_called_what_it_is(drawings, tmp_path, content, message)
     path.mkdir() if content is None else path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         run_onnx(path, drawings.test_images[:3], drawings.test_labels[:3])
+
+
+def test_adaptive_maxima_of_even_windows_are_plain_ones_while_a_network_is_written_down():
+    images = torch.rand(2, 3, 8, 12)
+    for size in (4, (2, None), 1):
+        pooling = nn.AdaptiveMaxPool2d(size)
+        with quiet(), exportable.EvenPooling():
+            traced = torch.jit.trace(pooling, images)
+        assert torch.equal(traced(images), pooling(images))
+        assert "aten::max_pool2d" in str(traced.inlined_graph)
+        assert "adaptive" not in str(traced.inlined_graph)
