@@ -167,7 +167,9 @@ def data() -> list[Row]:
         elif not ok and (found is not None or answers):
             ok, text = (
                 True,
-                f"not needed: {'another answers' if found is None else 'the data is here'} ({text})",
+                "not needed: the data is here"
+                if found is not None
+                else f"not needed: another answers ({text})",
             )
         elif not ok:
             text += ". Check the network"
