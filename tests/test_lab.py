@@ -1,5 +1,6 @@
 """``make lab``, ``make reset`` and ``make clean``, as one types them, in a copy of the project."""
 
+import contextlib
 import json
 import os
 import re
@@ -314,6 +315,16 @@ class Terminal:
             one for one in psutil.wait_procs(started, timeout=10)[1] if one.status() != psutil.STATUS_ZOMBIE
         ]
 
+    def kill(self):
+        """Whatever a test has left: make, JupyterLab and its kernels."""
+        left = (
+            psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
+        )
+        for one in [*left, self.process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        self.process.wait()
+
 
 def until(is_so):
     began = time.monotonic()
@@ -328,8 +339,7 @@ def at_work(checkout):
     (checkout / "artifacts/summary.json").write_text('{"made": "by a notebook"}')
     terminal = Terminal(checkout)
     yield terminal
-    terminal.process.kill()
-    terminal.process.wait()
+    terminal.kill()
 
 
 def test_lab_serves_the_project_says_when_the_port_is_taken_and_ends_with_one_ctrl_c(checkout, at_work):
