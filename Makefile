@@ -35,7 +35,7 @@ doctor: ## say what is right here and what is not, and what to type
 reset: ## put the notebooks back as they were shipped; yours move to artifacts/mine/
 	@$(ANY_PYTHON) -m helpers.workshop.reset
 
-test: tools ## run all tests, the notebooks among them (TESTS=tests/test_model.py: some)
+test: tools ## run the tests, the notebooks among them (TESTS=tests/test_model.py: some)
 	@OMP_NUM_THREADS=1 $(IN_VENV)python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -p tests.scratch --nbval-lax --nbval-current-env --nbval-cell-timeout 180 $(TESTS)
 
 swift: ## install a Swift compiler for the tests of the app, on Debian and as root (3 GB, in a cache folder)

@@ -19,11 +19,53 @@ COMPUTING = "recipe batches history evaluation training processes muon interrupt
 """The test files that compare sums of PyTorch's, which another processor may add in another order."""
 
 
+LONG = (
+    "address::test_an_address_is_written_everywhere_and_taken_away_without_a_trace",
+    "bench::test_all_of_it_and_then_only_what_is_missing",
+    "coreml_runtime::test_torchvision_networks_give_the_probabilities_of_pytorch[squeezenet1_1",
+    "data::test_drawings_are_as_many_as_promised",
+    "doctor::test_a_chromium_that_is_not_where_it_is_said_to_be",
+    "doctor::test_core_ml_tools_without_its_native_parts",
+    *(
+        f"exercises::test_the_start_is_not_attempted_the_solution_is_right_and_each_mistake_has_its_own_message[0{k}"
+        for k in (2, 3, 4, 5, 6)
+    ),
+    "fuzz::test_every_whole_file_is_opened",
+    "house::test_coremltools_is_imported_only_when_it_is_used[netron_view",
+    "house::test_coremltools_is_imported_only_when_it_is_used[onnx",
+    "lab::test_in_a_browser_the_table_of_contents_is_open_and_nothing_pops_up",
+    "netron_browser::test_the_saved_notebook_shows_its_graph_in_jupyterlab[trusted-03",
+    "netron_browser::test_the_saved_notebook_shows_its_graph_in_jupyterlab[trusted-04",
+    "netron_browser::test_the_saved_notebook_shows_its_graph_in_jupyterlab[untrusted-04",
+    "netron_view::test_a_small_file_cannot_ask_for_gigabytes_or_hours",
+    *(
+        f"pages::test_axe_finds_nothing_serious_and_nothing_runs_off[{k}"
+        for k in ("01", "02", "03", "04", "05", "06", "07", "g", "t")
+    ),
+    "phone::test_it_ends_with_its_kernel_as_in_make_run",
+    "phone::test_it_ends_with_its_process_and_leaves_the_port_free[9]",
+    "phone::test_the_time_is_measured_with_the_networks_that_ship",
+    "run::test_interrupted_while_it_writes_it_ends_what_it_writes[write_page]",
+    "run::test_saving_keeps_outputs_and_two_builds_are_the_same",
+    *(f"slides::test_nothing_runs_over_and_nothing_foreign_is_asked_for[0{k}" for k in (1, 2, 3, 4, 5, 7)),
+    "swift::test_a_change_for_the_worse_is_noticed[logic",
+    "swift::test_the_app_compiles_for_a_phone_and_for_the_shop",
+    "teaching::test_a_class_works_on_an_installation_that_it_cannot_change",
+    "your_own_network::test_a_network_of_ones_own_walks_the_whole_road[SELU",
+    "your_own_network::test_a_network_of_ones_own_walks_the_whole_road[view",
+    "your_own_network::test_figures_of_any_number_of_classes_can_be_read[1",
+)
+"""Tests that take long, and of which ``make test`` has a shorter one of the same kind, or a sample. ``make proof`` runs them."""
+
+
 def pytest_collection_modifyitems(items):
-    """Mark the tests of these files."""
+    """Mark the tests of these files, and the long ones."""
     for item in items:
-        if item.path.stem.removeprefix("test_") in COMPUTING.split():
+        name = item.path.stem.removeprefix("test_")
+        if name in COMPUTING.split():
             item.add_marker("processor")
+        if f"{name}::{item.name}".startswith(LONG):
+            item.add_marker("long")
 
 
 @pytest.fixture(autouse=True)

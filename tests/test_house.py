@@ -13,6 +13,7 @@ import yaml
 import helpers
 from helpers.plumbing import paths
 from helpers.workshop import environment
+from tests.conftest import LONG
 
 HELPERS = paths.ROOT / "helpers"
 MACHINES = (
@@ -161,3 +162,12 @@ def test_the_process_that_runs_the_notebooks_does_not_import_torch():
     """It only waits for their kernels, and 700 MB are a third of a small machine."""
     code = "import sys, helpers.workshop.run; print(sorted({'torch', 'coremltools', 'onnx', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=paths.ROOT).strip() == "[]"
+
+
+def test_what_is_left_to_make_proof_is_there():
+    """A test that was renamed would come back into ``make test``, and nobody would notice but by the time."""
+    assert len(set(LONG)) == len(LONG)
+    for start in LONG:
+        file, name = start.split("::")
+        text = (paths.ROOT / f"tests/test_{file}.py").read_text(encoding="utf-8")
+        assert re.search(rf"^def {name.partition('[')[0]}\(", text, re.M), start

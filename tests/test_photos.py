@@ -186,9 +186,15 @@ def test_several_pictures_in_one_jpeg_are_treated_as_a_jpeg(tmp_path, monkeypatc
 
 @pytest.mark.parametrize(
     "size, decoded",
-    [((2200, 1800), (2200, 1800)), ((2800, 2100), (1400, 1050)), ((5000, 4000), (1250, 1000))],
+    [
+        ((1500, 1439), (1500, 1439)),
+        ((2200, 1440), (1100, 720)),
+        ((2800, 2100), (1400, 1050)),
+        ((4032, 3024), (1008, 756)),
+        ((9000, 1400), (4500, 700)),
+    ],
 )
-def test_a_large_jpeg_is_decoded_at_the_first_fraction_that_is_not_large(tmp_path, size, decoded):
+def test_a_jpeg_is_decoded_at_a_fraction_that_leaves_enough_and_not_too_much(tmp_path, size, decoded):
     halves(*size).save(tmp_path / "a.jpg")
     assert photos.open_photo(tmp_path / "a.jpg").size == decoded
     halves(*size).save(tmp_path / "a.png", compress_level=1)

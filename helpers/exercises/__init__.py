@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from helpers.plumbing import paths
 
 SOLUTIONS = paths.ROOT / "notebooks/solutions"
-MARKED = re.compile(r"(?P<start>(?: *# start: .*\n)+)(?P<solution>(?:.*\n)*?) *# end(?:\n|$)")
+MARKED = re.compile(r"(?P<start>(?: *# start:.*\n)+)(?P<solution>(?:.*\n)*?) *# end(?:\n|$)")
 """A part of a solution that the exercise does not have; the comments say what it has there."""
 
 

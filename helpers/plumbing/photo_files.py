@@ -16,9 +16,10 @@ FORMATS = ("JPEG", "PNG", "HEIF", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MOST_PIXELS = 64_000_000
 """What is decoded at most. An iPhone's largest photo has 49 million pixels."""
 
-LARGE_PIXELS = 4_000_000
-"""A JPEG with more is decoded at a half, a quarter or an eighth of its width, which its format offers: the
-first that leaves no more than so many pixels. That is three times as fast, and much more than a network takes."""
+SHORT_SIDE, LARGE_PIXELS = 720, 4_000_000
+"""A JPEG is decoded at a half, a quarter or an eighth of its width, which its format offers, as long as that leaves
+its shorter side so many pixels; and until no more than so many are left in all. That is several times as fast, and
+still more than most networks take."""
 
 
 def open_photo(path: str | Path | bytes) -> Image.Image:
@@ -87,10 +88,12 @@ def _check_size(image, name) -> None:
 
 
 def _leave_out_pixels(image) -> None:
-    """Let a large JPEG be decoded at a fraction of its width."""
-    pixels = image.width * image.height
-    if image.format in ("JPEG", "MPO") and pixels > LARGE_PIXELS:
-        fraction = next((f for f in (2, 4) if pixels <= f * f * LARGE_PIXELS), 8)
+    """Let a JPEG be decoded at a fraction of its width."""
+    pixels, short = image.width * image.height, min(image.size)
+    needed = next((f for f in (1, 2, 4) if pixels <= f * f * LARGE_PIXELS), 8)
+    harmless = next((f for f in (8, 4, 2) if short >= f * SHORT_SIDE), 1)
+    fraction = max(needed, harmless)
+    if fraction > 1 and image.format in ("JPEG", "MPO"):
         image.draft("RGB", (image.width // fraction, image.height // fraction))
 
 

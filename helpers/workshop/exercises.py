@@ -19,7 +19,7 @@ from helpers.workshop import run
 
 def start(code: str) -> str:
     """The code of a solution as the exercise begins with it."""
-    return MARKED.sub(lambda found: re.sub(r"^( *)# start: ", r"\1", found["start"], flags=re.M), code)
+    return MARKED.sub(lambda found: re.sub(r"^( *)# start: ?", r"\1", found["start"], flags=re.M), code)
 
 
 def solved(path: Path) -> dict[str, list[str]]:
@@ -91,9 +91,6 @@ def main(arguments=None) -> int:
             run.save_outputs(notebook, solutions)
         path = run.NOTEBOOKS / solutions.name
         notebook = nbformat.read(path, as_version=4)
-        if not places(notebook):
-            print(f"{path.name} has no exercises of this kind yet")
-            continue
         with paths.replacing(path) as temporary:
             nbformat.write(with_exercises(notebook, cells(solutions)), temporary)
     return 0

@@ -31,7 +31,7 @@ from helpers.workshop import environment
 TABLE = paths.MEASURED / "settings.json"
 PYTEST = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-p", "tests.scratch"]
 PYTEST += ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "600"]
-COMPUTING = ["-m", "processor", "tests"]
+COMPUTING = ["-m", "processor and not long", "tests"]
 MEETING = [
     f"tests/test_{name}.py"
     for name in [

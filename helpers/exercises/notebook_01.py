@@ -1,0 +1,137 @@
+"""The checks of notebook 01."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+from helpers.history import History
+from helpers.recipe import Recipe
+from helpers.runs import Run
+
+from . import Exercise, Wrong, call, number_is
+
+
+def longer_steps(longer: Run, best: float, /, *, base: Recipe, others: list[Run]) -> None:
+    _changed(longer, base, others[0], learning_rate=0.3)
+    reached = {run.history.recipe.learning_rate: run.history.test_accuracy for run in [*others, longer]}
+    highest = max(reached.values())
+    if reached.get(best) == highest:
+        return
+    if best in reached:
+        raise Wrong(
+            f"With {best:g} it ended at {reached[best]:.1%}; one of the three ended higher. Look at the last epochs."
+        )
+    if any(best in (value, 100 * value) for value in reached.values()):
+        raise Wrong("That is an accuracy. Asked is the learning rate that reached the highest one.")
+    raise Wrong(f"The three rates are {', '.join(f'{rate:g}' for rate in sorted(reached))}. Which of them?")
+
+
+def smaller_steps(slow: Run, closes: float, /, *, base: Recipe, with_norm: Run, without: Run) -> None:
+    _changed(slow, base, without, batch_norm=False, learning_rate=base.learning_rate / 3)
+    now, before, normal = (100 * run.history.test_accuracy for run in (slow, without, with_norm))
+    number_is(
+        closes,
+        now - before,
+        [
+            (before - now, "The sign is turned round: a gap that gets wider closes by less than nothing."),
+            ((now - before) / 100, "That is the share. A point is a hundredth: multiply it by 100."),
+            (normal - now, "That is the gap that is left. By how much is it smaller than the one before?"),
+            (normal - before, "That is the gap before. By how much is it smaller with the smaller rate?"),
+        ],
+        "The gap to `with_norm` before, less the gap now, both in points of test accuracy after the last epoch.",
+        within=0.06,
+    )
+
+
+def overtaking(overtakes: Callable, plain: Run, augmented: Run, /, *, base: Recipe) -> None:
+    small = {"width": base.width / 2, "epochs": 3 * base.epochs}
+    _changed(augmented, base, None, **small)
+    _changed(plain, base, augmented, **small, crop_padding=0, flip=False)
+    for train, test, right, message in MADE_UP:
+        made = _history(train, test)
+        said = call(overtakes, made)
+        if said != right:
+            raise Wrong(
+                f"For the training accuracies {train} and the test accuracies {test} it says {said}. {message}"
+            )
+    for run in (plain, augmented):
+        said, right = call(overtakes, run.history), _overtakes(run.history)
+        if said != right:
+            raise Wrong(
+                f"For your own run of {len(run.history.rows)} epochs it says {said} instead of {right}."
+            )
+
+
+MADE_UP: list[tuple[list, list, int, str]] = [
+    (
+        [0.3, 0.5, 0.7, 0.8],
+        [0.4, 0.5, 0.6, 0.6],
+        3,
+        "Epochs are counted from 1, and in the third it is ahead.",
+    ),
+    ([0.5, 0.5, 0.7, 0.8], [0.4, 0.6, 0.6, 0.7], 3, "It was ahead before, but not until the end."),
+    ([0.3, 0.4, 0.5], [0.4, 0.5, 0.6], 0, "It is never ahead, and 0 says so."),
+    ([0.5, 0.6, 0.6], [0.4, 0.5, 0.6], 0, "At the end the two are equal: it is not ahead, and 0 says so."),
+    ([0.5, 0.6], [0.4, 0.5], 1, "It is ahead from the first epoch to the last."),
+]
+"""Training accuracy and test accuracy of each epoch, the right answer, and why."""
+
+
+def _history(train: list[float], test: list[float]) -> History:
+    rows = [
+        {
+            "epoch": epoch,
+            "learning_rate": 0.0,
+            "train_loss": 2 - mine,
+            "train_accuracy": mine,
+            "test_accuracy": theirs,
+            "seconds": 1.0,
+        }
+        for epoch, (mine, theirs) in enumerate(zip(train, test, strict=True), 1)
+    ]
+    return History(Recipe(epochs=len(rows)), rows=rows, finished=True)
+
+
+def _overtakes(history: History) -> int:
+    first = 0
+    for row in reversed(history.rows):
+        if row["train_accuracy"] <= row["test_accuracy"]:
+            break
+        first = row["epoch"]
+    return first
+
+
+def _changed(run: Run, base: Recipe, beside: Run | None, **changes) -> None:
+    """Refuse a run that differs from ``base`` in other things than these, or was not trained as the one beside it."""
+    mine, first = asdict(run.history.recipe), asdict(base)
+    for name, value in changes.items():
+        if mine[name] != value:
+            raise Wrong(
+                f"A run with {name}={mine[name]!r} is not the one that is asked for: {name}={value!r}."
+            )
+    others = [name for name in mine if name not in ("name", *changes) and mine[name] != first[name]]
+    if others:
+        raise Wrong(
+            f"It differs from `base` in {', '.join(others)}, too. With several changes at once nobody knows which did it."
+        )
+    if not run.history.finished or (beside and run.history.steps != beside.history.steps):
+        raise Wrong("It was not trained for as many steps as the run beside it. Train on `part`, to the end.")
+
+
+EXERCISES = {
+    "01.1": Exercise(
+        longer_steps,
+        "One seed and three epochs can show a large difference. Before you believe a small one, train with other seeds, too.",
+        "As in section 9: `runs.train(replace(base, learning_rate=0.3), part)`.",
+    ),
+    "01.2": Exercise(
+        smaller_steps,
+        "The folklore is about trainings that break off. What a smaller rate does to one that does not, has to be measured.",
+        "`replace(base, batch_norm=False, learning_rate=base.learning_rate / 3)`; a gap is `with_norm.history.test_accuracy` "
+        "less that of the run without. Multiply by 100 for points.",
+    ),
+    "01.3": Exercise(
+        overtaking,
+        "Overfitting is a matter of degree, and where it begins depends on what the network is shown.",
+        "Go through `history.rows` from the last to the first, as long as the training accuracy is the higher one.",
+    ),
+}
