@@ -2,8 +2,9 @@
 
 Every function saves an alternative text with its figure, for readers who hear the
 notebook. Programs that know it (nbconvert's classic template, for one) pass it on;
-JupyterLab does not yet. The colours can be told apart in grey print. Long because each
-figure is drawn in one piece, and they share the style.
+JupyterLab does not yet. In grey print lines are told apart by dashes and marks, and every
+text has the contrast that WCAG 2 asks for, 4.5. Long because each figure is drawn in one piece,
+and they share the style.
 """
 
 import itertools
@@ -16,7 +17,14 @@ import matplotlib.pyplot as plt
 import torch
 from IPython.display import display
 
-INK, SOFT, ACCENT = "#1b3a57", "#9db4c8", "#d9662b"
+INK, SOFT, ACCENT, QUIET = "#1b3a57", "#9db4c8", "#bf4f1a", "#566878"
+"""For what matters, for areas and lines in the background, for what is compared with it, and for notes."""
+
+PAIR: tuple[dict, dict] = (
+    {"color": INK, "ls": "-", "marker": "o"},
+    {"color": ACCENT, "ls": "--", "marker": "s"},
+)
+"""How two lines in one plot are drawn."""
 
 STYLE: dict = {
     "figure.dpi": 110,
@@ -272,12 +280,12 @@ def curves(history: Any) -> None:
         left.plot(epochs, history.column("train_loss"), color=INK, marker="o", ms=3)
         left.set(title="training loss", xlabel="epoch")
         train, test = history.column("train_accuracy"), history.column("test_accuracy")
-        right.plot(epochs, train, color=SOFT, marker="o", ms=3)
-        right.plot(epochs, test, color=ACCENT, marker="s", ms=3)
+        right.plot(epochs, train, **PAIR[0], ms=3)
+        right.plot(epochs, test, **PAIR[1], ms=3)
         # The names stand where the curves are furthest apart, but not at an end, where they would be cut off.
         inner = range(1, len(epochs) - 1) if len(epochs) > 2 else range(len(epochs))
         middle = max(inner, key=lambda place: abs(train[place] - test[place]))
-        for name, line, other, color in (("train", train, test, "#6d8498"), ("test", test, train, ACCENT)):
+        for name, line, other, color in (("train", train, test, INK), ("test", test, train, ACCENT)):
             away = 7 if line[middle] > other[middle] else -15
             beside = {"xytext": (0, away), "textcoords": "offset points", "ha": "center"}
             right.annotate(name, (epochs[middle], line[middle]), color=color, **beside)
@@ -291,10 +299,10 @@ def curves(history: Any) -> None:
             if size != larger and at <= epochs[-1]:
                 changes.append(f"{to} after {at:g} of {history.recipe.epochs} epochs")
                 for axis in (left, right):
-                    axis.axvline(at, color="#888888", ls=":", zorder=0)
+                    axis.axvline(at, color=QUIET, ls=":", zorder=0)
                 note = {"xytext": (-3, 3), "textcoords": "offset points", "rotation": 90, "ha": "right"}
                 across = left.get_xaxis_transform()  # below a falling curve there is room
-                left.annotate(f"to {to}", (at, 0), xycoords=across, color="#888888", fontsize=8, **note)
+                left.annotate(f"to {to}", (at, 0), xycoords=across, color=QUIET, fontsize=8, **note)
         for axis in (left, right):
             axis.margins(x=0.08)
             axis.xaxis.get_major_locator().set_params(integer=True)
@@ -366,7 +374,7 @@ def benchmark(results: dict, *, target: float, path: str | Path | None = None) -
     """
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
-        left.axhline(target, color="#888888", ls=":")
+        left.axhline(target, color=QUIET, ls=":")
         _by_time(left, results["loops"])
         _without_each(right, results["tricks"])
         if path:
@@ -582,7 +590,7 @@ def reliability(evaluation: Any, *, bins: int = 10) -> float:
         figure, axis = plt.subplots(figsize=(3.6, 3.4))
         axis.plot([0, 1], [0, 1], color=SOFT, ls="--")
         axis.plot(said[some], true[some], color=ACCENT, marker="o")
-        axis.text(0.01, 0.09, "perfect", color="#6d8498", rotation=45)  # no largest of ten is below 0.1
+        axis.text(0.01, 0.09, "perfect", color=QUIET, rotation=45)  # no largest of ten is below 0.1
         axis.set(
             xlabel="probability the model gave", ylabel="share that was right", xlim=(0, 1.02), ylim=(0, 1.02)
         )
@@ -628,8 +636,8 @@ def corruption_curves(curves: dict, *, alt: str) -> None:
     """Accuracy over the strength of a corruption, one small plot for each, with 95 % intervals.
 
     Args:
-        curves: corruption → ``{"strengths": …, "unit": …, name of a network: [Interval, …]}``. The first
-            network is drawn light, the second in colour.
+        curves: corruption → ``{"strengths": …, "unit": …, name of a network: [Interval, …]}``. The line of the
+            second network is dashed.
         alt: what the reader should see.
     """
     if not curves:
@@ -641,11 +649,11 @@ def corruption_curves(curves: dict, *, alt: str) -> None:
             axis.axis("off")
         for axis, (corruption, curve) in zip(axes.flat, curves.items(), strict=False):
             networks = [name for name in curve if name not in ("strengths", "unit")]
-            for name, colour, marker in zip(networks, ("#6d8498", ACCENT), "os", strict=False):
+            for name, look in zip(networks, PAIR, strict=False):
                 middle = [100 * measured.value for measured in curve[name]]
                 low, high = ([100 * getattr(m, end) for m in curve[name]] for end in ("low", "high"))
-                axis.fill_between(curve["strengths"], low, high, color=colour, alpha=0.18, lw=0)
-                axis.plot(curve["strengths"], middle, color=colour, marker=marker, ms=3, label=name)
+                axis.fill_between(curve["strengths"], low, high, color=look["color"], alpha=0.18, lw=0)
+                axis.plot(curve["strengths"], middle, **look, ms=3, label=name)
             first, last = curve["strengths"][0], curve["strengths"][-1]
             if first > last:  # JPEG's quality and darkness fall as they get worse
                 axis.invert_xaxis()
@@ -670,9 +678,9 @@ def coverage(curves: dict, *, alt: str) -> None:
         return _nothing("there are no curves")
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(4.6, 2.6))
-        for (name, curve), colour in zip(curves.items(), ("#6d8498", ACCENT), strict=False):
+        for (name, curve), look in zip(curves.items(), PAIR, strict=False):
             some = curve.share >= 0.05  # of a handful of answers the share means nothing
-            axis.plot(curve.share[some], curve.right[some], color=colour, label=name)
+            axis.plot(curve.share[some], curve.right[some], **look | {"marker": ""}, label=name)
         axis.set(xlabel="share of pictures that get an answer", ylabel="share of answers that are right")
         for formatted in (axis.xaxis, axis.yaxis):
             formatted.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -719,29 +727,13 @@ def threshold(curve: Any, chosen: Any) -> None:
     if not len(curve.thresholds):
         return _nothing("there is no answer")
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(5.6, 2.8))
-        axis.plot(curve.thresholds, curve.right, color=ACCENT)
-        axis.plot(curve.thresholds, curve.share, color=INK)
-        axis.axvline(chosen.value, color=SOFT, ls="--")
-        axis.text(chosen.value, 0.02, f" threshold {chosen.value:.2f}", color="#6d8498")
-        place = len(curve.thresholds) // 2
-        middle = curve.thresholds[place].item()
-        axis.annotate(
-            "of these, right",
-            (middle, curve.right[place]),
-            (0, -13),
-            textcoords="offset points",
-            ha="right",
-            color=ACCENT,
-        )
-        axis.annotate(
-            "images with an answer",
-            (middle, curve.share[place]),
-            (-6, -13),
-            textcoords="offset points",
-            ha="right",
-            color=INK,
-        )
+        figure, axis = plt.subplots(figsize=(5.6, 3.0))
+        axis.plot(curve.thresholds, curve.share, color=INK, label="images with an answer")
+        axis.plot(curve.thresholds, curve.right, color=ACCENT, ls="--", label="of these, right")
+        axis.axvline(chosen.value, color=QUIET, ls=":", label=f"threshold {chosen.value:.2f}")
+        figure.legend(
+            loc="outside upper left", ncols=3, frameon=False
+        )  # beside the curves there may be no room
         axis.set(xlabel="an answer needs at least this probability", xlim=(None, 1), ylim=(0, 1.03))
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         answered = (curve.thresholds >= chosen.value).nonzero()

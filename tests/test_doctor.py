@@ -352,4 +352,4 @@ def test_make_doctor_takes_the_python_of_the_venv(tmp_path):
         ["make", "--dry-run", "doctor"], cwd=paths.ROOT, capture_output=True, text=True, check=True
     )
     assert "helpers/workshop/environment.py doctor" in answer.stdout
-    assert environment.venv_version() is not None
+    assert (environment.venv_version() is not None) == (paths.ROOT / ".venv").exists()

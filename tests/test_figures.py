@@ -1,15 +1,19 @@
 """Figures of hardly anything: whoever looks too early, or has no mistakes, is told so."""
 
+import itertools
 import re
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 
 from helpers import calibration, figures
 from helpers.evaluation import Evaluation
 from helpers.history import History
+from helpers.intervals import share
 from helpers.recipe import Recipe
 
 CLASSES = ["cat", "dog", "ship"]
@@ -181,3 +185,65 @@ def test_curves_name_the_sizes_that_the_images_had(shown):
     figures.curves(History(recipe, rows=rows, sizes=[(14, 20), (28, 40)]))
     assert "grow to 32×32 after 1 of 2 epochs" in shown[0]
     assert "grow to 28×40 after 1 of 2 epochs" in shown[1]
+
+
+LOGITS = torch.randn(500, 10, generator=torch.Generator().manual_seed(0))
+DRAWN = torch.distributions.Categorical(logits=LOGITS)
+LABELS = torch.multinomial(DRAWN.probs, 1, generator=torch.Generator().manual_seed(0)).flatten()
+UNSURE = calibration.coverage_curve(DRAWN.probs, LABELS)
+RUN = History(
+    Recipe(epochs=3, sizes=(16, 32)), rows=[ROW | {"epoch": k, "test_accuracy": k / 4} for k in (1, 2, 3)]
+)
+HALF = [share(torch.arange(100) < count) for count in (90, 50)]
+FAULT = {"strengths": [0, 1], "unit": "pixels", "plain network": HALF, "camera network": HALF[::-1]}
+LOOP = {"rows": RUN.rows, "time_to_80_s": 2.0}
+EVERY = {
+    "curves": lambda: figures.curves(RUN),
+    "overlay": lambda: figures.overlay({str(k): RUN for k in range(9)}),
+    "benchmark": lambda: figures.benchmark(
+        {"loops": {"a": LOOP, "b": LOOP, "c": LOOP}, "tricks": []}, target=0.8
+    ),
+    "class_counts": lambda: figures.class_counts({"a": LABELS, "b": LABELS}, list("abcdefghij")),
+    "per_class": lambda: figures.per_class(RIGHT.confusion(), CLASSES),
+    "reliability": lambda: figures.reliability(Evaluation(DRAWN.probs, LABELS)),
+    "waterfall": lambda: figures.waterfall(
+        [("all", 0.9), ("dark", 0.6), ("repaired", 0.7)], alt="three bars"
+    ),
+    "corruption_curves": lambda: figures.corruption_curves({"blur": FAULT}, alt="two curves"),
+    "coverage": lambda: figures.coverage({"a": UNSURE, "b": UNSURE}, alt="two curves"),
+    **{
+        f"threshold {right}": lambda right=right: figures.threshold(
+            UNSURE, calibration.threshold(DRAWN.probs, LABELS, right=right)
+        )
+        for right in (0.5, 0.7, 0.9)
+    },
+}
+
+
+def luminance(colour):
+    """Of a colour, from 0 to 1, as WCAG 2 defines it."""
+    channels = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), channels, strict=True))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_in_grey_print_texts_can_be_read_and_lines_told_apart(name, monkeypatch):
+    def look(figure, alt):
+        figure.canvas.draw()
+        texts = [one for one in figure.findobj(Text) if one.get_visible() and one.get_text().strip()]
+        assert texts
+        for text in texts:
+            assert 1.05 / (luminance(text.get_color()) + 0.05) >= 4.5, text.get_text()
+        for axis in figure.axes:
+            lines = [line for line in axis.lines if len(line.get_xdata()) > 1]
+            looks = [(line.get_linestyle(), line.get_marker()) for line in lines if line.get_linewidth() > 1]
+            assert len(set(looks)) == len(looks)
+            boxes = [one.get_window_extent() for one in axis.texts]
+            assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+        plt.close(figure)
+        seen.append(alt)
+
+    seen = []
+    monkeypatch.setattr(figures, "show", look)
+    EVERY[name]()
+    assert len(seen) == 1

@@ -117,7 +117,7 @@ _NAME = (
     "style='text-align: left; vertical-align: top; padding-right: 1.5em; opacity: 0.7; white-space: nowrap'"
 )
 _TEXT = "style='text-align: left; vertical-align: top; max-width: 48em; overflow-wrap: anywhere'"
-_BARS = "style='text-align: left; color: #d9662b; font-family: monospace; white-space: pre'"
+_BARS = "style='text-align: left; color: #bf4f1a; font-family: monospace; white-space: pre'"
 
 
 def _bar(share: float) -> str:
