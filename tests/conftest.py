@@ -22,38 +22,49 @@ COMPUTING = "recipe batches history evaluation training processes muon interrupt
 LONG = (
     "address::test_an_address_is_written_everywhere_and_taken_away_without_a_trace",
     "bench::test_all_of_it_and_then_only_what_is_missing",
+    "checkpoints::test_the_shipped_checkpoint_has_the_accuracy_on_its_card",
+    "coreml_runtime::test_loading_prints_nothing",
     "coreml_runtime::test_torchvision_networks_give_the_probabilities_of_pytorch[squeezenet1_1",
     "data::test_drawings_are_as_many_as_promised",
     "doctor::test_a_chromium_that_is_not_where_it_is_said_to_be",
     "doctor::test_core_ml_tools_without_its_native_parts",
     *(
         f"exercises::test_the_start_is_not_attempted_the_solution_is_right_and_each_mistake_has_its_own_message[0{k}"
-        for k in (2, 3, 4, 5, 6)
+        for k in range(1, 7)
     ),
+    "figures::test_in_grey_print_texts_can_be_read_and_lines_told_apart[threshold 0.7",
     "fuzz::test_every_whole_file_is_opened",
     "house::test_coremltools_is_imported_only_when_it_is_used[netron_view",
     "house::test_coremltools_is_imported_only_when_it_is_used[onnx",
     "lab::test_in_a_browser_the_table_of_contents_is_open_and_nothing_pops_up",
-    "netron_browser::test_the_saved_notebook_shows_its_graph_in_jupyterlab[trusted-03",
-    "netron_browser::test_the_saved_notebook_shows_its_graph_in_jupyterlab[trusted-04",
+    "netron_browser::test_an_untrusted_notebook_has_the_picture",
+    "netron_browser::test_the_saved_notebook_shows_its_graph_in_jupyterlab[trusted",
     "netron_browser::test_the_saved_notebook_shows_its_graph_in_jupyterlab[untrusted-04",
+    "netron_browser::test_the_weights_left_out_have_a_type_and_a_shape_and_no_numbers[program",
     "netron_view::test_a_small_file_cannot_ask_for_gigabytes_or_hours",
+    "netron_view::test_the_same_model_gives_the_same_bytes",
+    "notebooks::test_the_repair_is_compared_with_the_network_that_it_was_trained_on_from",
     *(
-        f"pages::test_axe_finds_nothing_serious_and_nothing_runs_off[{k}"
-        for k in ("01", "02", "03", "04", "05", "06", "07", "g", "t")
+        f"pages::test_axe_finds_nothing_serious_and_nothing_runs_off[{page}"
+        for page in ("01", "02", "03", "04", "05", "06", "07", "glossary", "teaching", "troubleshooting")
     ),
     "phone::test_it_ends_with_its_kernel_as_in_make_run",
     "phone::test_it_ends_with_its_process_and_leaves_the_port_free[9]",
+    "phone::test_phones_may_label_at_once",
     "phone::test_the_time_is_measured_with_the_networks_that_ship",
+    "phone_browser::test_two_languages_light_and_dark_for_everybody[light",
     "run::test_interrupted_while_it_writes_it_ends_what_it_writes[write_page]",
+    "run::test_measuring_one_notebook_keeps_what_the_others_measured",
     "run::test_saving_keeps_outputs_and_two_builds_are_the_same",
     *(f"slides::test_nothing_runs_over_and_nothing_foreign_is_asked_for[0{k}" for k in (1, 2, 3, 4, 5, 7)),
     "swift::test_a_change_for_the_worse_is_noticed[logic",
+    "swift::test_an_app_as_it_is_written_compiles",
     "swift::test_the_app_compiles_for_a_phone_and_for_the_shop",
     "teaching::test_a_class_works_on_an_installation_that_it_cannot_change",
     "your_own_network::test_a_network_of_ones_own_walks_the_whole_road[SELU",
     "your_own_network::test_a_network_of_ones_own_walks_the_whole_road[view",
     "your_own_network::test_figures_of_any_number_of_classes_can_be_read[1",
+    "your_own_network::test_figures_of_any_number_of_classes_can_be_read[30",
 )
 """Tests that take long, and of which ``make test`` has a shorter one of the same kind, or a sample. ``make proof`` runs them."""
 

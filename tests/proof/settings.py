@@ -26,7 +26,7 @@ from pathlib import Path
 
 from helpers.netron_view.pictures import BROWSERS
 from helpers.plumbing import paths, variables
-from helpers.workshop import environment
+from helpers.workshop import environment, readme
 
 TABLE = paths.MEASURED / "settings.json"
 PYTEST = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-p", "tests.scratch"]
@@ -331,6 +331,7 @@ def main(arguments=None) -> int:
                 temporary.write_text(
                     json.dumps({"rows": ordered}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
                 )
+            readme.update()  # the next setting's copy holds both, and a test compares them
     return 1 if failed else 0
 
 
