@@ -59,6 +59,7 @@ def test_its_three_questions_explain_every_choice(path):
     for choices in questions[1::2]:
         said = re.findall(r"^<details><summary>(.+)</summary>\n\n(.+)\n\n</details>$", choices, re.M)
         assert len(said) == choices.count("<details>") >= 3
+        assert not any(set("*`") & set(choice) for choice, _ in said), "no Markdown is read inside a tag"
         assert sorted(why.split(",")[0].split(".")[0].split(":")[0] for _, why in said) == ["No"] * (
             len(said) - 1
         ) + ["Yes"]
