@@ -217,6 +217,8 @@ def stop():
     raise KeyboardInterrupt
 
 
+# An interruption between opening a file and keeping it leaves it to the garbage collection, which closes it.
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*FileIO:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("write", WRITERS)
 def test_an_interruption_at_any_line_leaves_the_old_or_the_new(tmp_path, write):
     path = tmp_path / "AlexNet.mlpackage"
