@@ -12,7 +12,10 @@ import torch
 from helpers import data, exercises
 from helpers.evaluation import Evaluation
 from helpers.exercises import MARKED, SOLUTIONS
+from helpers.history import History
 from helpers.ios_app import CHINESE
+from helpers.recipe import Recipe
+from helpers.runs import Run
 from helpers.workshop import exercises as workshop
 
 PATHS = sorted(SOLUTIONS.glob("*.ipynb"))
@@ -308,6 +311,27 @@ def test_the_start_is_not_attempted_the_solution_is_right_and_each_mistake_has_i
         assert len(set(messages)) == len(messages) >= 3, "\n".join(sorted(messages))
 
 
+def trained(accuracy, **changes):
+    """A finished run of three epochs, of which only the last test accuracy is told."""
+    recipe = Recipe(epochs=3, **changes)
+    row = {"test_accuracy": accuracy}
+    return Run(History(recipe, rows=[row] * 3, steps=9, finished=True), torch.nn.Identity(), SOLUTIONS)
+
+
+@pytest.mark.parametrize("rate", [0.3, 6 * 0.05])
+def test_a_learning_rate_counts_as_one_types_it(rate, capsys):
+    base = Recipe(epochs=3)
+    others = [trained(0.6), trained(0.5, learning_rate=0.01)]
+    for best, verdict in ((0.3, "✓"), (0.05, "✗"), (6 * 0.05, "✓")):
+        exercises.check("01.1", trained(0.7, learning_rate=rate), best, base=base, others=others)
+        assert verdict in said(capsys)
+    without = trained(0.5, batch_norm=False)
+    for third, verdict in ((0.05 / 3, "✓"), (0.0167, "✓"), (0.018, "✗"), (0.15, "✗")):
+        slow = trained(0.4, batch_norm=False, learning_rate=third)
+        exercises.check("01.2", slow, -10, base=base, with_norm=others[0], without=without)
+        assert verdict in said(capsys)
+
+
 def of_classes(*shares):
     """An Evaluation with 100 pictures of each class, of which this many are right and all others called the last class."""
     labels = torch.arange(len(shares)).repeat_interleave(100)
@@ -358,6 +382,8 @@ def test_the_solutions_are_saved_from_a_real_run(path):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     kinds = {output.output_type for cell in code for output in cell.outputs}
     assert kinds <= {"stream", "display_data"}  # the latter from fit, a line for each epoch
+    lines = [output.data["text/plain"] for cell in code for output in cell.outputs if "data" in output]
+    assert all(re.search(r"epoch +\d+/\d+ .*loss", line) for line in lines)
     text = ["".join(output.get("text", "") for output in cell.outputs) for cell in code]
     assert "mode      full" in text[0]
     assert not re.search(r"/(home|root|tmp|Users|work)/|Warning|Traceback", "".join(text))

@@ -1,7 +1,9 @@
 """The checks of notebook 01."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 from helpers.history import History
 from helpers.recipe import Recipe
@@ -13,13 +15,13 @@ from . import Exercise, Wrong, call, number_is
 def longer_steps(longer: Run, best: float, /, *, base: Recipe, others: list[Run]) -> None:
     _changed(longer, base, others[0], learning_rate=0.3)
     reached = {run.history.recipe.learning_rate: run.history.test_accuracy for run in [*others, longer]}
-    highest = max(reached.values())
-    if reached.get(best) == highest:
-        return
-    if best in reached:
-        raise Wrong(
-            f"With {best:g} it ended at {reached[best]:.1%}; one of the three ended higher. Look at the last epochs."
-        )
+    for rate, accuracy in reached.items():
+        if _same(best, rate):
+            if accuracy == max(reached.values()):
+                return
+            raise Wrong(
+                f"With {rate:g} it ended at {accuracy:.1%}; one of the three ended higher. Look at the last epochs."
+            )
     if any(best in (value, 100 * value) for value in reached.values()):
         raise Wrong("That is an accuracy. Asked is the learning rate that reached the highest one.")
     raise Wrong(f"The three rates are {', '.join(f'{rate:g}' for rate in sorted(reached))}. Which of them?")
@@ -100,14 +102,18 @@ def _overtakes(history: History) -> int:
     return first
 
 
+def _same(mine: Any, asked: Any) -> bool:
+    """Equal; of numbers with a fraction, as nearly as one types them: a third of 0.05 is 0.0167."""
+    return math.isclose(mine, asked, rel_tol=0.01) if isinstance(asked, float) else mine == asked
+
+
 def _changed(run: Run, base: Recipe, beside: Run | None, **changes) -> None:
     """Refuse a run that differs from ``base`` in other things than these, or was not trained as the one beside it."""
     mine, first = asdict(run.history.recipe), asdict(base)
     for name, value in changes.items():
-        if mine[name] != value:
-            raise Wrong(
-                f"A run with {name}={mine[name]!r} is not the one that is asked for: {name}={value!r}."
-            )
+        if not _same(mine[name], value):
+            asked = f"{value:.3g}" if isinstance(value, float) else repr(value)
+            raise Wrong(f"A run with {name}={mine[name]!r} is not the one that is asked for: {name}={asked}.")
     others = [name for name in mine if name not in ("name", *changes) and mine[name] != first[name]]
     if others:
         raise Wrong(
