@@ -55,7 +55,7 @@ from traitlets.config import Config
 from helpers import chapter
 from helpers.plumbing import paths
 from helpers.plumbing.mode import mode
-from helpers.workshop import pages, reset
+from helpers.workshop import pages, reset, saved
 from helpers.workshop.environment import alone
 
 NOTEBOOKS = paths.ROOT / "notebooks"
@@ -248,8 +248,12 @@ def write_page(notebook, name: str, beside: Collection[str] = ()) -> None:
     pages.write(notebook, folder / f"{name}.html", beside)
 
 
-def save_outputs(notebook, path) -> None:
-    """Put the outputs back into ``notebooks/``, without what changes from run to run."""
+def save_outputs(notebook, path, made: dict[str, str] | None = None) -> None:
+    """Put the outputs back into ``notebooks/``, without what changes from run to run.
+
+    ``made`` is ``saved.made_by()`` as it was before the notebook ran; by default it is asked now.
+    """
+    notebook.metadata["made_by"] = (made or saved.made_by()) | {"cells": saved.cells(notebook)}
     strip_output(notebook, keep_output=True, keep_count=True, keep_id=False, extra_keys=VOLATILE)
     with paths.replacing(path) as temporary:
         nbformat.write(notebook, temporary)
@@ -354,6 +358,7 @@ def run_all(notebooks, chosen) -> int:
     """Run the notebooks, keep what is to be kept of each, and print the table; return the exit code."""
     seconds: dict[str, float] = {}
     beside = {path.stem for path in [*notebooks, *pages.texts(), *pages_folder().glob("*.html")]}
+    made = saved.made_by() if chosen.save else None
     for path in notebooks:
         notebook, seconds[path.stem], error = execute(path)
         with interruption.later():
@@ -363,7 +368,7 @@ def run_all(notebooks, chosen) -> int:
             return 1
         with interruption.later():
             if chosen.save:
-                save_outputs(notebook, path)
+                save_outputs(notebook, path, made)
     with interruption.later():
         pages.write_texts(pages_folder(), beside)
         summary = summarise(seconds)
