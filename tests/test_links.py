@@ -93,15 +93,13 @@ def test_the_list_has_every_address_of_texts_docstrings_comments_and_messages(pr
 
 
 def test_no_file_with_an_address_is_left_out_of_the_list():
-    known = {
-        path.name for path in links.texts.files(*links.OTHERS, *links.texts.MARKDOWN, *links.texts.TRANSLATED)
-    }
-    known |= {path.name for path in links.texts.files(*links.texts.TRANSLATED)}
+    own, translated = [*links.OTHERS, *links.texts.MARKDOWN], links.texts.TRANSLATED
+    known = {*links.texts.files(*own), *links.texts.files(*translated)}
     for part in ("helpers", "notebooks", ".github"):
         for path in (paths.ROOT / part).rglob("*"):
             hidden = {"__pycache__", ".ipynb_checkpoints", ".shipped"} & set(path.parts)
             if path.is_file() and not hidden and b"https://" in path.read_bytes():
-                assert path.name in known, path
+                assert path in known, path
 
 
 def test_an_address_that_is_gone_is_named_and_one_that_only_refuses_is_not(monkeypatch, capsys):
