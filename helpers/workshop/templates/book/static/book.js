@@ -1,0 +1,1 @@
+// The book theme does the rest.
