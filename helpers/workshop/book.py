@@ -33,7 +33,7 @@ LICENCES = {
     "text": "https://creativecommons.org/licenses/by/4.0/",
     "code": "https://opensource.org/license/mit",
 }
-HEAD = re.compile(r'<thead>\s*<tr[^>]*>(\s*<th class="head[^"]*"></th>)+\s*</tr>\s*</thead>')
+HEAD = re.compile(r'<thead>\s*<tr[^>]*>(\s*<th class="head[^"]*">(<p></p>)?</th>)+\s*</tr>\s*</thead>')
 """The head of a table that has none: Markdown insists on it."""
 EXTENSIONS = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 
@@ -65,6 +65,7 @@ def settings(language: str, title: str) -> dict:
         "html_theme_options": {
             "article_header_end": ["book-buttons.html", "article-header-buttons.html"],
             "use_download_button": False,
+            "navbar_persistent": [],
             "search_bar_text": words["search"],
             "home_page_in_toc": False,
             "show_toc_level": 2,
@@ -74,6 +75,7 @@ def settings(language: str, title: str) -> dict:
         "nb_ipywidgets_js": {},
         "myst_heading_anchors": 3,
         "autodoc_member_order": "bysource",
+        "autodoc_inherit_docstrings": False,
         "autodoc_typehints_format": "short",
         "napoleon_custom_sections": [("Shapes", "params_style")],
         "copybutton_selector": "div.cell_input div.highlight pre, div.highlight-console pre",
@@ -96,6 +98,7 @@ class Book:
         self.language, self.folder, self.others = language, folder / language, others
         self.only, self.notebooks = only, notebooks
         self.address = address.address()
+        self.texts: dict[str, str] = {}
 
     def build(self) -> str:
         """Build it.
@@ -132,6 +135,8 @@ class Book:
             app.connect("html-page-context", self._complete, priority=100)  # before the theme looks at its templates
             app.build()
         self._add_downloads()
+        texts = json.dumps(self.texts, ensure_ascii=False)
+        (self.folder / "texts.js").write_text(f"const TEXTS = {texts};\n", encoding="utf-8")
         for leftover in ("objects.inv", ".buildinfo", "_static/*.html", "_static/**/*.map"):
             for path in self.folder.glob(leftover):
                 path.unlink()
@@ -150,7 +155,10 @@ class Book:
         html = LANGUAGES[self.language]["html"]
         context["language"] = html
         if "body" in context:
-            context["body"] = HEAD.sub("", context["body"]).replace('<th class="head"></th>', "<td></td>")
+            body = HEAD.sub("", context["body"])
+            context["body"] = re.sub(r'<th class="head[^"]*">(<p></p>)?</th>', "<td></td>", body)
+            if not page.startswith("solutions/"):
+                self.texts[page] = " ".join(_Page(body).text.split())
         site = pages_address(self.address)
         where = f"{site}/{self.language}/{page}.html" if site else ""
         description = facts.get("description") or self.sources.facts["index"]["description"]
@@ -217,18 +225,26 @@ def pages_address(where: str | None) -> str:
 
 
 class _Page(HTMLParser):
-    """The places and the links of a page; what is inside a frame is none of its."""
+    """The places, the links and the text of a page; what is inside a frame is none of its."""
 
     def __init__(self, text: str):
         super().__init__()
         self.places: set[str] = {"", "top"}
         self.links: list[str] = []
+        self.text, self._code = "", False
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         given = dict(attrs)
+        self._code = tag in ("script", "style")
         self.places |= {given[name] for name in ("id", "name") if given.get(name)}
         self.links += [given[name] for name in ("href", "src") if given.get(name)]
+
+    def handle_data(self, data):
+        self.text += "" if self._code else data
+
+    def handle_endtag(self, tag):
+        self._code = False
 
 
 def broken_links(folder: Path) -> list[str]:

@@ -28,7 +28,7 @@ class Chinese(SearchEnglish):
     """Sphinx's English search, which also knows what is a term in Chinese; the browser does the same to a question."""
 
     lang = "zh"
-    language_name = "Chinese"
+    language_name = "English"  # whose stemmer it is, for the browser
     js_splitter_code = r"""
 var splitQuery = (query) => [...query.matchAll(/[\u3400-\u9fff]+|[\p{L}\p{N}_]+?(?=[\u3400-\u9fff])|[\p{L}\p{N}_]+/gu)]
   .flatMap(([run]) => /^[\u3400-\u9fff]{2}/.test(run)
