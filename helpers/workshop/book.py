@@ -35,6 +35,7 @@ LICENCES = {
 }
 HEAD = re.compile(r'<thead>\s*<tr[^>]*>(\s*<th class="head[^"]*">(<p></p>)?</th>)+\s*</tr>\s*</thead>')
 """The head of a table that has none: Markdown insists on it."""
+HEADERLINK = re.compile(r'<a class="headerlink".*?</a>')
 EXTENSIONS = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 
 
@@ -158,7 +159,7 @@ class Book:
             body = HEAD.sub("", context["body"])
             context["body"] = re.sub(r'<th class="head[^"]*">(<p></p>)?</th>', "<td></td>", body)
             if not page.startswith("solutions/"):
-                self.texts[page] = " ".join(_Page(body).text.split())
+                self.texts[page] = " ".join(_Page(HEADERLINK.sub("", body)).text.split())
         site = pages_address(self.address)
         where = f"{site}/{self.language}/{page}.html" if site else ""
         description = facts.get("description") or self.sources.facts["index"]["description"]
