@@ -70,6 +70,17 @@ def the_numbers() -> str:
     )
 
 
+def the_book() -> str:
+    """How large the book is and how long it takes to build; nothing while nobody has measured it."""
+    found = read("book")
+    if not found:
+        return "Nobody has measured yet how long it takes."
+    return (
+        f"{found['pages']} pages, {found['megabytes']} MB, built in {found['seconds']} seconds "
+        f"({found['machine']}; languages: {', '.join(found['languages'])})."
+    )
+
+
 BENCH = """### Against a beginner's loop
 
 `make bench` trains one network three times: with the loop of a first tutorial (`DataLoader`, PIL pictures, 32-bit numbers, Adam at 0.001, the same rate all the time), with the same loop and two workers, and with the `quick` recipe. Then it takes every trick of the recipe away, one at a time. What is compared in time takes turns on a tenth of the pictures, because a machine's speed drifts.
@@ -253,6 +264,7 @@ TABLES = {
     "settings": the_settings,
     "photos": the_photos,
     "bench": the_bench,
+    "book": the_book,
 }
 
 
