@@ -214,7 +214,7 @@ def _pixels(scale: float, bias: list) -> str:
             added = _(", plus {numbers} for red, green, blue", numbers=numbers)
     if scale == 1 and not added:
         return _("0 to 255, as it is")
-    return _("0 to 255, times {factor}", factor=f"{scale:.6g}{exact}") + added
+    return _("0 to 255, times {scale:.6g}", scale=scale) + exact + added
 
 
 def _as_image(picture):

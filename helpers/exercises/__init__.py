@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from helpers.plumbing import paths
-from helpers.plumbing.language import ENGLISH, language, translated
+from helpers.plumbing.language import ENGLISH, language, marked, translated
 
 SOLUTIONS = paths.ROOT / "notebooks/solutions"
 MARKED = re.compile(r"(?P<start>(?: *# start:.*\n)+)(?P<solution>(?:.*\n)*?) *# end(?:\n|$)")
@@ -200,12 +200,12 @@ def said(error: BaseException) -> str:
 
 
 WORDS = {
-    float: translated("a number"),
-    str: translated("a text"),
-    bool: translated("True or False"),
-    Path: translated("the path of a file or a folder"),
-    Callable: translated("a function"),
-    dict: translated("a dictionary"),
+    float: marked("a number"),
+    str: marked("a text"),
+    bool: marked("True or False"),
+    Path: marked("the path of a file or a folder"),
+    Callable: marked("a function"),
+    dict: marked("a dictionary"),
 }
 """How a learner calls these kinds."""
 
@@ -232,7 +232,8 @@ def _as(kind: Any, value: Any, name: str) -> Any:
         name=name,
         value=textwrap.shorten(repr(value), 60),
         type=type(value).__name__,
-        wanted=WORDS.get(kind) or translated("of the kind {kind}", kind=getattr(kind, "__name__", kind)),
+        wanted=translated(WORDS.get(kind, ""))
+        or translated("of the kind {kind}", kind=getattr(kind, "__name__", kind)),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from helpers.history import History
+from helpers.plumbing.language import marked
 from helpers.plumbing.language import translated as _
 from helpers.recipe import Recipe
 from helpers.runs import Run
@@ -65,7 +66,7 @@ def overtaking(overtakes: Callable, plain: Run, augmented: Run, /, *, base: Reci
                 train=train,
                 test=test,
                 said=said,
-                message=message,
+                message=_(message),
             )
     for run in (plain, augmented):
         said, right = call(overtakes, run.history), _overtakes(run.history)
@@ -83,12 +84,17 @@ MADE_UP: list[tuple[list, list, int, str]] = [
         [0.3, 0.5, 0.7, 0.8],
         [0.4, 0.5, 0.6, 0.6],
         3,
-        _("Epochs are counted from 1, and in the third it is ahead."),
+        marked("Epochs are counted from 1, and in the third it is ahead."),
     ),
-    ([0.5, 0.5, 0.7, 0.8], [0.4, 0.6, 0.6, 0.7], 3, _("It was ahead before, but not until the end.")),
-    ([0.3, 0.4, 0.5], [0.4, 0.5, 0.6], 0, _("It is never ahead, and 0 says so.")),
-    ([0.5, 0.6, 0.6], [0.4, 0.5, 0.6], 0, _("At the end the two are equal: it is not ahead, and 0 says so.")),
-    ([0.5, 0.6], [0.4, 0.5], 1, _("It is ahead from the first epoch to the last.")),
+    ([0.5, 0.5, 0.7, 0.8], [0.4, 0.6, 0.6, 0.7], 3, marked("It was ahead before, but not until the end.")),
+    ([0.3, 0.4, 0.5], [0.4, 0.5, 0.6], 0, marked("It is never ahead, and 0 says so.")),
+    (
+        [0.5, 0.6, 0.6],
+        [0.4, 0.5, 0.6],
+        0,
+        marked("At the end the two are equal: it is not ahead, and 0 says so."),
+    ),
+    ([0.5, 0.6], [0.4, 0.5], 1, marked("It is ahead from the first epoch to the last.")),
 ]
 """Training accuracy and test accuracy of each epoch, the right answer, and why."""
 

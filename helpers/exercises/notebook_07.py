@@ -9,24 +9,25 @@ from torch import nn
 from helpers import coreml
 from helpers.coreml_runtime import load
 from helpers.data import Images
+from helpers.plumbing.language import marked
 from helpers.plumbing.language import translated as _
 
 from . import Exercise, Wrong
 
 CAUSES = {"no_scale": 2, "sorted_labels": 6, "no_normalisation": 4}
 LINES = {
-    1: _("Line 1 asks about the size, which is right."),
-    2: _("Line 2 asks about the scale, which is right."),
-    3: _("Line 3 asks how many channels there are, which is right."),
-    4: _(
+    1: marked("Line 1 asks about the size, which is right."),
+    2: marked("Line 2 asks about the scale, which is right."),
+    3: marked("Line 3 asks how many channels there are, which is right."),
+    4: marked(
         "Line 4 asks about the normalisation. Whatever else is wrong falls over there, too, under a wrong name."
     ),
-    5: _("Line 5 asks whether there is a softmax. There is: the numbers still sum to 1."),
-    6: _("Line 6 asks whether the words are in order, which they are."),
-    7: _("Line 7 asks whether neighbours matter. They do not."),
-    8: _("Line 8 is about 16 bits. Whatever else is wrong falls over there, too, under a wrong name."),
-    9: _("Line 9 compares everything, so it tells that something is wrong, and not what."),
-    10: _("Line 10 asks about the photo, before it comes to the file."),
+    5: marked("Line 5 asks whether there is a softmax. There is: the numbers still sum to 1."),
+    6: marked("Line 6 asks whether the words are in order, which they are."),
+    7: marked("Line 7 asks whether neighbours matter. They do not."),
+    8: marked("Line 8 is about 16 bits. Whatever else is wrong falls over there, too, under a wrong name."),
+    9: marked("Line 9 compares everything, so it tells that something is wrong, and not what."),
+    10: marked("Line 10 asks about the photo, before it comes to the file."),
 }
 
 
@@ -40,7 +41,7 @@ def lines(no_scale: float, sorted_labels: float, no_normalisation: float, /) -> 
             raise Wrong(
                 "`{name}`: {line}",
                 name=name,
-                line=LINES.get(int(value), _("The checklist has the lines 1 to 10.")),
+                line=_(LINES.get(int(value), marked("The checklist has the lines 1 to 10."))),
             )
 
 

@@ -51,6 +51,11 @@ def catalogue(name):
         return gettext.GNUTranslations(file)
 
 
+def marked(text):
+    """Mark a text for the catalogue that is translated later, when it is shown."""
+    return text
+
+
 def translated(text, **values):
     """A text that a learner sees, in the language of this process.
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from helpers.plumbing import download, paths, variables
-from helpers.plumbing.language import ENGLISH, language
+from helpers.plumbing.language import ENGLISH, language, marked
 from helpers.plumbing.language import translated as _
 from helpers.workshop import environment
 
@@ -34,7 +34,7 @@ Row = tuple[bool, str, str]
 LEAST_MEMORY_GB = 2
 """GB. With less, the training of quick mode, which has 2.3 GB in use at most (``make bench``), may not end."""
 
-SETUP = _("run `make setup`")
+SETUP = marked("run `make setup`")
 
 ANSWER_SECONDS = 5.0
 """For a source of the data to answer."""
@@ -66,7 +66,7 @@ def packages() -> list[Row]:
     if any(ok for ok, what, _ in rows if what in names):
         return rows
     rows = [row for row in rows if row[1] not in names and row[1] != _("what these need in turn")]
-    return [*rows, (False, _("the pinned packages"), _("none is here: {setup}", setup=SETUP))]
+    return [*rows, (False, _("the pinned packages"), _("none is here: {setup}", setup=_(SETUP)))]
 
 
 def memory() -> list[Row]:
@@ -117,7 +117,9 @@ def helpers_here() -> list[Row]:
     code = [sys.executable, "-c", "import helpers; print(helpers.__file__)"]
     answer = subprocess.run(code, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True)
     ours = answer.stdout.strip() and Path(answer.stdout.strip()).resolve().is_relative_to(paths.ROOT)
-    found = _("are imported") if ours else _("those of another are imported, or none: {setup}", setup=SETUP)
+    found = (
+        _("are imported") if ours else _("those of another are imported, or none: {setup}", setup=_(SETUP))
+    )
     return [(bool(ours), _("the helpers of this folder"), found)]
 
 
@@ -167,11 +169,11 @@ def data() -> list[Row]:
             name=shared,
         )
     elif wrong:
-        folder = '"$CHAPTER_DATA"' if variables.read("CHAPTER_DATA") else "data"
         text = _(
-            "{said} Type: rm -r {folder}. The next notebook downloads it again",
+            "{said} Type: rm -r {folder}/{name}. The next notebook downloads it again",
             said=wrong[0].rstrip(),
-            folder=f"{folder}/{cifar10.FOLDER}",
+            folder='"$CHAPTER_DATA"' if variables.read("CHAPTER_DATA") else "data",
+            name=cifar10.FOLDER,
         )
     elif found is not None:
         text = said[-1].removesuffix(".")
@@ -182,7 +184,7 @@ def data() -> list[Row]:
             "not here, and no source answers. Copy data/{folder} from another machine, or set CHAPTER_CIFAR10",
             folder=cifar10.FOLDER,
         )
-    rows = [(not wrong and (found is not None or answers), PARTS["data"], text)]
+    rows = [(not wrong and (found is not None or answers), _(PARTS["data"]), text)]
     for ok, name, text in sources:
         if not ok and name == mirror:
             text = _("{said}. Start that server, or type: unset {name}", said=text, name=mirror)
@@ -230,7 +232,7 @@ def kernel() -> list[Row]:
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
     from jupyter_client.manager import start_new_kernel
 
-    renew = _("Type: {command}", command=f"{here('python')} -m ipykernel install --sys-prefix")
+    renew = _("Type: {python} -m ipykernel install --sys-prefix", python=here("python"))
     try:
         folder = Path(KernelSpecManager().get_kernel_spec("python3").resource_dir)
         manager, client = start_new_kernel(
@@ -258,7 +260,7 @@ def kernel() -> list[Row]:
             (False, "", _("the kernel python3 starts another Python than this one. {renew}", renew=renew))
         ]
     if reply["helpers"]["status"] != "ok":
-        return [(False, "", _("has no helpers: {setup}", setup=SETUP))]
+        return [(False, "", _("has no helpers: {setup}", setup=_(SETUP)))]
     return [(True, "", _("starts this Python, and has the helpers"))]
 
 
@@ -278,9 +280,10 @@ def trust() -> list[Row]:
     found = _("{trusted} of {all} trusted", trusted=trusted, all=len(names))
     if trusted < len(names):
         found = _(
-            "{found}; in the others a graph is a still picture until its cell is run. To see all move, type: {command}",
+            "{found}; in the others a graph is a still picture until its cell is run. To see all move, type: {jupyter} trust {folder}/*.ipynb",
             found=found,
-            command=f"{here('jupyter')} trust {folder.relative_to(paths.ROOT).as_posix()}/*.ipynb",
+            jupyter=here("jupyter"),
+            folder=paths.shorten(folder),
         )
     return [(True, "", found)]
 
@@ -298,11 +301,11 @@ def chromium() -> list[Row]:
 
 
 PARTS = {
-    "device": _("device and number type"),
-    "native": _("Core ML Tools' native parts"),
+    "device": marked("device and number type"),
+    "native": marked("Core ML Tools' native parts"),
     "data": "CIFAR-10",
-    "kernel": _("the notebooks' kernel"),
-    "trust": _("the notebooks"),
+    "kernel": marked("the notebooks' kernel"),
+    "trust": marked("the notebooks"),
     "chromium": "Chromium",
 }
 """The functions that run in a process of their own, and what each looks at."""
@@ -323,15 +326,15 @@ def apart(part: str) -> list[Row]:
         )
     except subprocess.TimeoutExpired:
         found = _("no answer in {seconds} s. Close other programs, then run this again", seconds=PART_SECONDS)
-        return [(False, PARTS[part], found)]
+        return [(False, _(PARTS[part]), found)]
     with contextlib.suppress(ValueError, IndexError):
         rows = json.loads(answer.stdout.splitlines()[-1])
-        return [(ok, what or PARTS[part], found) for ok, what, found in rows]
+        return [(ok, what or _(PARTS[part]), found) for ok, what, found in rows]
     said = (
         answer.stderr.strip().splitlines()
         or [_("its process ended with code {code}", code=answer.returncode)]
     )[-1]
-    return [(False, PARTS[part], f"{said:.200}: {SETUP}")]
+    return [(False, _(PARTS[part]), f"{said:.200}: {_(SETUP)}")]
 
 
 def tell(part: str) -> None:

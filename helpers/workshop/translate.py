@@ -32,7 +32,7 @@ LANGUAGES = {"en": {"name": "English", "html": "en"}, "zh": {"name": "简体中�
 HELPERS = "helpers"
 """The catalogue of what the code shows."""
 
-MARKED = {"translated": None, "_": None, "Wrong": None, "Exercise": (2, 3)}
+MARKED = {"translated": None, "_": None, "marked": None, "Wrong": None, "Exercise": (2, 3)}
 """What is called with a text that a learner sees → which of its arguments are texts (None: the first)."""
 
 
