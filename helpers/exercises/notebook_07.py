@@ -38,11 +38,8 @@ def lines(no_scale: float, sorted_labels: float, no_normalisation: float, /) -> 
                 "`sorted_labels`: line 9 compares probabilities place by place, and these are right. The words are not."
             )
         if value != right:
-            raise Wrong(
-                "`{name}`: {line}",
-                name=name,
-                line=_(LINES.get(int(value), marked("The checklist has the lines 1 to 10."))),
-            )
+            line = _(LINES[int(value)]) if value in LINES else _("The checklist has the lines 1 to 10.")
+            raise Wrong("`{name}`: {line}", name=name, line=line)
 
 
 def six_classes(six: Images, network: nn.Module, /, *, names: dict, cifar10: Images) -> None:

@@ -8,6 +8,7 @@ missing, fuzzy, obsolete or not as it would be written, and in which cell.
 """
 
 import argparse
+import ast
 import contextlib
 import io
 import os
@@ -109,7 +110,7 @@ class Edition:
                 raise ValueError(f"{paths.shorten(self.path(name))} cannot be read: {error}") from error
             for one in read:
                 if one.id:
-                    found[one.id] = one
+                    found[one.id] = _with_previous(one)
         return found
 
     def updated(self, name: str) -> Catalog:
@@ -280,6 +281,15 @@ def compiled(catalog: Catalog) -> bytes:
     content = io.BytesIO()
     write_mo(content, catalog)
     return content.getvalue()
+
+
+def _with_previous(message: Message) -> Message:
+    """A message with the former English of a fuzzy one, which Babel writes and reads as a comment."""
+    former = [line[1:].strip() for line in message.user_comments if line.startswith("|")]
+    if former:
+        message.user_comments = [line for line in message.user_comments if not line.startswith("|")]
+        message.previous_id = [ast.literal_eval(" ".join(former).removeprefix("msgid").strip())]
+    return message
 
 
 def _words(message: Message | None) -> str:
