@@ -65,6 +65,7 @@ LONG = (
     "your_own_network::test_a_network_of_ones_own_walks_the_whole_road[view",
     "your_own_network::test_figures_of_any_number_of_classes_can_be_read[1",
     "your_own_network::test_figures_of_any_number_of_classes_can_be_read[30",
+    "translation::test_a_notebook_runs_and_is_answered_in_its_language",
 )
 """Tests that take long, and of which ``make test`` has a shorter one of the same kind, or a sample. ``make proof`` runs them."""
 
