@@ -232,6 +232,18 @@ def test_a_damaged_catalogue_is_named(edition):
         ("50,000 pictures", "5000 张图片", "lacks the number 50000"),
         ("61 million parameters", "6100 万个参数", None),
         ("ten classes", "10 个类别", None),
+        ("**Convolution** is", "**卷积**是", None),
+        ("**Why.** It is", "**原因。** 这是", None),
+        (
+            "**`fit`** is",
+            "**`fit`**是",
+            "**`fit`** is not bold beside a letter: put a space there, or the sign outside",
+        ),
+        (
+            "A **convolution** is",
+            "所谓**卷积（conv）**是",
+            "**卷积（conv）** is not bold beside a letter: put a space there, or the sign outside",
+        ),
         ("It passes 80 %.", "超过 80%。", None),
         ("after `fit()`", "在 `fit()` 和 `fit()` 之后", "has too much: `fit()`"),
         ("a sentence", " 一句话", "begins or ends with another space than the English"),

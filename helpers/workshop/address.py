@@ -114,6 +114,9 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         write(None if given == "--none" else where)
+        print(
+            "The notebooks and the README have changed. Carry that into the other languages: make translate"
+        )
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

@@ -156,6 +156,23 @@ def amounts(text: str) -> Counter:
     )
 
 
+BOLD = re.compile(r"(?<!\*)\*\*([^*]+)\*\*(?!\*)")
+
+
+def not_bold(text: str) -> list[str]:
+    """What stands between ``**`` and is shown with its stars: CommonMark wants no sign inside where a letter is outside.
+
+    Chinese has no spaces around words, so that ``**卷积（conv）**是`` is easily written.
+    """
+    plain = re.sub(r"`[^`\n]+`", lambda found: f"`{'x' * (len(found[0]) - 2)}`", text)
+    found = []
+    for bold in BOLD.finditer(plain):
+        inside, before, after = bold[1], plain[: bold.start()][-1:], plain[bold.end() :][:1]
+        if (before.isalnum() and not inside[0].isalnum()) or (after.isalnum() and not inside[-1].isalnum()):
+            found.append(text[bold.start() : bold.end()])
+    return found
+
+
 def lost(source: str, translation: str) -> list[str]:
     """What a translation has lost, or has too much, in words; nothing where it keeps all it must."""
     before, after = _kept(source), _kept(translation)
@@ -165,4 +182,8 @@ def lost(source: str, translation: str) -> list[str]:
         source[:1].isspace() != translation[:1].isspace()
         or source[-1:].isspace() != translation[-1:].isspace()
     )
+    said += [
+        f"{bold} is not bold beside a letter: put a space there, or the sign outside"
+        for bold in not_bold(translation)
+    ]
     return said + ["begins or ends with another space than the English"] * blank
