@@ -211,7 +211,9 @@ class Edition:
             return re.sub(r"(?<=/notebooks/)(?=\d\d_)", f"{self.language}/", link)
         if not address or re.match(r"\w+:", address):
             return link
-        there = self.target(Path(os.path.normpath(source.parent / address)))
+        english = Path(os.path.normpath(source.parent / address))
+        # A page that links to itself names its languages: that link leads to the English one.
+        there = english if english == source and not mark else self.target(english)
         return Path(os.path.relpath(there, self.target(source).parent)).as_posix() + mark + rest
 
     def write(self, name: str) -> None:
