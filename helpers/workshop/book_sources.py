@@ -7,12 +7,10 @@ figures their alternative texts; links between the files become links between th
 import os
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 
-from helpers import chapter
 from helpers.plumbing import paths
 from helpers.workshop import book_reference, readme
 
