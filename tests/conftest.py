@@ -22,6 +22,9 @@ COMPUTING = "recipe batches history evaluation training processes muon interrupt
 LONG = (
     "address::test_an_address_is_written_everywhere_and_taken_away_without_a_trace",
     "bench::test_all_of_it_and_then_only_what_is_missing",
+    "book::test_everybody_can_use_it_and_nothing_runs_off[03_export_to_onnx-light",
+    "book::test_everybody_can_use_it_and_nothing_runs_off[reference/onnx_export-dark",
+    "book::test_the_whole_book_is_built_without_a_warning_and_every_link_leads_somewhere",
     "checkpoints::test_the_shipped_checkpoint_has_the_accuracy_on_its_card",
     "coreml_runtime::test_loading_prints_nothing",
     "coreml_runtime::test_torchvision_networks_give_the_probabilities_of_pytorch[squeezenet1_1",

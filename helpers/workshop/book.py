@@ -95,7 +95,9 @@ class Book:
         notebooks: the folder of the saved notebooks.
     """
 
-    def __init__(self, language: str, folder: Path, others: list[str], only: tuple[str, ...], notebooks: Path):
+    def __init__(
+        self, language: str, folder: Path, others: list[str], only: tuple[str, ...], notebooks: Path
+    ):
         self.language, self.folder, self.others = language, folder / language, others
         self.only, self.notebooks = only, notebooks
         self.address = address.address()
@@ -133,7 +135,9 @@ class Book:
             )
             app.add_search_language(Chinese)
             app.connect("doctree-read", self._hide_from_search)
-            app.connect("html-page-context", self._complete, priority=100)  # before the theme looks at its templates
+            app.connect(
+                "html-page-context", self._complete, priority=100
+            )  # before the theme looks at its templates
             app.build()
         self._add_downloads()
         texts = json.dumps(self.texts, ensure_ascii=False)
@@ -170,7 +174,8 @@ class Book:
             "address": where,
             "card": f"{site}/card.png" if site else f"{up}../card.png",
             "languages": [
-                LANGUAGES[one] | {"code": one, "here": one == self.language, "page": f"{up}../{one}/{page}.html"}
+                LANGUAGES[one]
+                | {"code": one, "here": one == self.language, "page": f"{up}../{one}/{page}.html"}
                 for one in self.others
             ],
             "download": f"{up}download/{page}.ipynb" if "file" in facts else "",

@@ -60,7 +60,13 @@ def pages(words: dict[str, str], notebooks: list[Path]) -> dict[str, str]:
 
 def _page(module: str, introduced: str, words: dict[str, str], code: dict[str, str]) -> str:
     """A module's page, in reStructuredText: the notebook, its names, its docstrings."""
-    table = [".. list-table::", "   :header-rows: 1", "", f"   * - {words['name']}", f"     - {words['notebook']}"]
+    table = [
+        ".. list-table::",
+        "   :header-rows: 1",
+        "",
+        f"   * - {words['name']}",
+        f"     - {words['notebook']}",
+    ]
     for name in public_names(module):
         stem = first_use(name, code, introduced)
         table += [

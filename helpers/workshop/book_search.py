@@ -37,5 +37,3 @@ var splitQuery = (query) => [...query.matchAll(/[\u3400-\u9fff]+|[\p{L}\p{N}_]+?
 
     def split(self, input: str) -> list[str]:
         return split(input)
-
-

@@ -7,12 +7,10 @@ figures their alternative texts; links between the files become links between th
 import os
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 
-from helpers import chapter
 from helpers.plumbing import paths
 from helpers.workshop import book_reference, readme
 
@@ -104,7 +102,9 @@ class Sources:
         solutions = self._texts / "solutions"
         self._solutions = solutions if solutions.is_dir() else notebooks / "solutions"
         self._notebooks = [
-            path for path in sorted(self._texts.glob("[0-9][0-9]_*.ipynb")) if path.name.startswith(only or "")
+            path
+            for path in sorted(self._texts.glob("[0-9][0-9]_*.ipynb"))
+            if path.name.startswith(only or "")
         ]
         self._pages = {self._readme: "index.md"}
         for place in (self._texts, notebooks):
@@ -144,7 +144,8 @@ class Sources:
         ]
         self._page("index", "\n\n".join([front, *trees]))
         self._page("project", f"# {self.words['project']}\n\n{''.join(sections[FRONT:])}")
-        self.facts["project"]["description"] = self.words["project"]
+        title = head.partition("\n")[0].removeprefix("# ")
+        self.facts["project"]["description"] = f"{title}: {self.words['project']}"
 
     def _page(self, name: str, text: str) -> None:
         path = self.folder / f"{name}.{'rst' if text.startswith('.. ') else 'md'}"
@@ -208,11 +209,7 @@ class Sources:
                 up = "../" * below.count("/")
                 return f"[{label}]({up}{self._pages[path]}{'#' + place if place else ''})"
             inside = path.is_relative_to(paths.ROOT) and path.exists() and self.address
-            return (
-                f"[{label}]({self.address}/blob/HEAD/{path.relative_to(paths.ROOT)})"
-                if inside
-                else label
-            )
+            return f"[{label}]({self.address}/blob/HEAD/{path.relative_to(paths.ROOT)})" if inside else label
 
         return LINK.sub(link, text)
 

@@ -21,6 +21,13 @@ window.addEventListener("afterprint", () => {
   document.querySelectorAll("details[data-folded]").forEach((one) => (one.open = false));
 });
 
+// The theme's buttons that unfold a part of the contents have no name of their own.
+document.addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll("li.has-children > details > summary").forEach((one) => {
+    one.setAttribute("aria-label", one.closest("li").querySelector("a").textContent.trim());
+  });
+});
+
 // What scrolls sideways can be reached with the keyboard.
 window.addEventListener("load", () => {
   document.querySelectorAll("pre, .pst-scrollable-table-container, .bd-article table").forEach((one) => {
