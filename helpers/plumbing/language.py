@@ -17,12 +17,12 @@ ENGLISH = "en"
 MESSAGES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "messages")
 
 
-def languages():
+def languages() -> list:
     """The languages that there are: ``["en", "zh"]``."""
     return [ENGLISH] + sorted(name[:-3] for name in os.listdir(MESSAGES) if name.endswith(".mo"))
 
 
-def language():
+def language() -> str:
     """The language of this process: ``"en"``, ``"zh"``.
 
     Raises:
@@ -43,7 +43,7 @@ def language():
 
 
 @functools.lru_cache(maxsize=None)
-def catalogue(name):
+def catalogue(name: str) -> gettext.NullTranslations:
     """The translations into a language, as ``gettext`` reads them; every text as it is for English."""
     if name == ENGLISH:
         return gettext.NullTranslations()
@@ -51,12 +51,12 @@ def catalogue(name):
         return gettext.GNUTranslations(file)
 
 
-def marked(text):
+def marked(text: str) -> str:
     """Mark a text for the catalogue that is translated later, when it is shown."""
     return text
 
 
-def translated(text, **values):
+def translated(text: str, **values: object) -> str:
     """A text that a learner sees, in the language of this process.
 
     Args:

@@ -1,8 +1,8 @@
 """Chinese for the book's search, without a dictionary.
 
 Sphinx's own Chinese search cuts sentences with the package jieba, whose last version is of 2020. Here two neighbouring
-signs are a term, as in Lucene's CJKAnalyzer (https://lucene.apache.org/core/): 归一化 is found where both 归一 and 一化
-stand. Latin words are cut and stemmed as in the English book.
+signs are a term, as in Lucene's analyser for Chinese, Japanese and Korean (https://lucene.apache.org/core/): 归一化 is
+found where both 归一 and 一化 stand. Latin words are cut and stemmed as in the English book.
 """
 
 import re

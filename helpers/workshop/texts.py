@@ -21,6 +21,8 @@ def files(*patterns: str) -> list[Path]:
     found = {path for pattern in patterns for path in paths.ROOT.glob(pattern)}
     if patterns != TRANSLATED:
         found -= set(files(*TRANSLATED))
+    else:
+        found -= set(paths.ROOT.glob("notebooks/*/STYLE.md"))  # English about another language
     return sorted(found)
 
 
