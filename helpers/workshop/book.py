@@ -23,9 +23,8 @@ from urllib.parse import unquote, urlsplit
 
 from helpers.plumbing import paths
 from helpers.workshop import address, book_sources
+from helpers.workshop.translate import LANGUAGES
 
-LANGUAGES = {"en": {"name": "English", "html": "en"}, "zh": {"name": "简体中文", "html": "zh-Hans"}}
-"""Folder → the language's own name, and what HTML calls it. The first one is the source."""
 TEMPLATES = Path(__file__).parent / "templates/book"
 SPHINX = {"zh": "zh_CN"}
 """What Sphinx calls a language, where it is not the name of the folder."""
