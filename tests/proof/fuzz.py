@@ -182,7 +182,9 @@ def _nested_onnx(path):
 def _write_archive(path, records: dict, method=zipfile.ZIP_STORED):
     with zipfile.ZipFile(path, "w", method) as archive:
         for name, content in records.items():
-            archive.writestr(name, content)
+            info = zipfile.ZipInfo(name)  # with its one date: a name alone would get today's
+            info.compress_type = method
+            archive.writestr(info, content)
 
 
 # The readers
