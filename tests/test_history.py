@@ -22,8 +22,8 @@ def test_sizes_are_kept_by_a_history(tmp_path):
 def test_the_curves_say_where_the_pictures_grow(monkeypatch):
     shown = []
     monkeypatch.setattr(figures, "show", lambda figure, alt: shown.append((figure, alt)))
-    row = {"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "test_accuracy": 0.5}
-    rows = [row | {"epoch": epoch, "test_accuracy": 0.1 * epoch} for epoch in (1, 2, 3)]
+    row = {"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "validation_accuracy": 0.5}
+    rows = [row | {"epoch": epoch, "validation_accuracy": 0.1 * epoch} for epoch in (1, 2, 3)]
     for sizes in ((16, 24, 24, 32), (32,)):
         figures.curves(History(replace(TINY, epochs=4, sizes=sizes), rows=rows))
     (grown, said), (plain, nothing) = shown

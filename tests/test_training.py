@@ -27,7 +27,7 @@ def test_it_learns(drawings):
     assert history.finished
     assert len(history.rows) == 4
     assert history.rows[-1]["train_loss"] < history.rows[0]["train_loss"]
-    assert history.test_accuracy > 0.5  # guessing gives 0.1
+    assert history.validation_accuracy > 0.5  # guessing gives 0.1
     assert not model.training
 
 
@@ -75,7 +75,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on_as_if_nothing_had_happ
     assert history.finished
     assert history.steps == 20
     assert torch.equal(weights(model), weights(straight))
-    assert history.column("test_accuracy") == expected.column("test_accuracy")
+    assert history.column("validation_accuracy") == expected.column("validation_accuracy")
 
 
 def test_the_seconds_before_an_interruption_count(drawings):

@@ -26,7 +26,7 @@ def stricter(
             (_threshold(choose, 0.95), "That is the threshold for 0.95, as it was."),
             (
                 _threshold(judge, 0.99),
-                "That is chosen with the half that judges. It would be marking its own work.",
+                "That is chosen with the pictures that judge. It would be marking its own work.",
             ),
             (
                 _threshold(before, 0.99),
@@ -54,7 +54,7 @@ def stricter(
             ),
             (
                 (choose.probs.max(1).values >= right).double().mean().item(),
-                "That is the half that the threshold was chosen with. Judge with the other.",
+                "Those are the pictures that the threshold was chosen with. Judge with the test images.",
             ),
             (100 * share, "A share is from 0 to 1."),
             (gets.sum().item(), "That is a count: divide it by the number of pictures."),
