@@ -192,7 +192,8 @@ DRAWN = torch.distributions.Categorical(logits=LOGITS)
 LABELS = torch.multinomial(DRAWN.probs, 1, generator=torch.Generator().manual_seed(0)).flatten()
 UNSURE = calibration.coverage_curve(DRAWN.probs, LABELS)
 RUN = History(
-    Recipe(epochs=3, sizes=(16, 32)), rows=[ROW | {"epoch": k, "validation_accuracy": k / 4} for k in (1, 2, 3)]
+    Recipe(epochs=3, sizes=(16, 32)),
+    rows=[ROW | {"epoch": k, "validation_accuracy": k / 4} for k in (1, 2, 3)],
 )
 HALF = [share(torch.arange(100) < count) for count in (90, 50)]
 FAULT = {"strengths": [0, 1], "unit": "pixels", "plain network": HALF, "camera network": HALF[::-1]}
