@@ -11,7 +11,7 @@ from helpers.history import History
 from helpers.recipe import Recipe
 from helpers.training import fit
 
-TINY = replace(Recipe.smoke(), width=0.125, batch_size=100, epochs=2)
+TINY = replace(Recipe.smoke(), width=0.125, batch_size=90, epochs=2)
 
 
 @pytest.fixture(scope="module")
