@@ -1,7 +1,8 @@
 """What a history keeps, reads and refuses."""
 
 import json
-from dataclasses import replace
+import math
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -82,7 +83,9 @@ def test_a_history_of_an_earlier_version_has_no_validation_accuracy():
     """It tested after each epoch. That is another number, and is not taken for this one."""
     row = dict.fromkeys(ROW, 1.0) | {"test_accuracy": 0.9}
     recipe = {name: value for name, value in asdict(TINY).items() if name != "validation"}
-    history = History.of({"recipe": recipe, "device": "CPU", "rows": [row] * 2, "steps": 20, "finished": True})
+    history = History.of(
+        {"recipe": recipe, "device": "CPU", "rows": [row] * 2, "steps": 20, "finished": True}
+    )
     assert math.isnan(history.validation_accuracy)
     assert history.recipe.validation == 0
     assert "validation" not in repr(history)

@@ -1,6 +1,7 @@
 """Training: how it ends, is interrupted and goes on, and what it refuses."""
 
 import _thread
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from helpers import training
-from helpers.data import CIFAR10
+from helpers.data import CIFAR10, hold_out
 from helpers.evaluation import evaluate
 from helpers.recipe import Recipe
 from helpers.training import fit, make_optimizer, make_scheduler, time_per_step
@@ -292,7 +293,9 @@ def test_a_step_that_does_not_fit_into_memory_and_a_recipe_that_is_none_are_name
 def test_what_is_held_out_is_not_learnt_and_the_test_images_are_not_asked(drawings, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        training, "evaluate", lambda model, images, labels, **how: asked.append(images) or evaluate(model, images, labels, **how)
+        training,
+        "evaluate",
+        lambda model, images, labels, **how: asked.append(images) or evaluate(model, images, labels, **how),
     )
     history = fit(TINY.model(), drawings, TINY, progress=False)
     held = hold_out(drawings.train_labels, 0.1)
@@ -319,11 +322,13 @@ def test_a_final_training_may_use_every_image(drawings, capsys):
 
 
 def test_a_batch_that_only_all_images_could_fill_is_refused_with_the_way_out(drawings):
-    with pytest.raises(ValueError, match="100 are held out for validation.*validation=0"):
+    with pytest.raises(ValueError, match=r"100 are held out for validation.*validation=0"):
         fit(TINY.model(), drawings, replace(TINY, batch_size=950), progress=False)
 
 
 def test_training_seconds_leave_validation_out(drawings):
     history = fit(TINY.model(), drawings, TINY, progress=False)
     assert 0 < history.training_seconds < history.seconds
-    assert history.seconds - history.training_seconds == pytest.approx(sum(history.column("validation_seconds")))
+    assert history.seconds - history.training_seconds == pytest.approx(
+        sum(history.column("validation_seconds"))
+    )
