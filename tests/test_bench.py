@@ -538,10 +538,10 @@ def test_the_figure_writes_points_with_a_true_minus_and_no_signed_zero(monkeypat
 
 
 def test_the_figure_says_in_words_which_loop_reaches_the_target_and_when(monkeypatch):
-    row = {"seconds": 30.0, "test_accuracy": 0.79}
+    row = {"seconds": 30.0, "validation_accuracy": 0.79}
     loops = {
         "a": {"rows": [row, row], "time_to_80_s": None, "gave_up_s": 60.0},
-        "b": {"rows": [row, row | {"test_accuracy": 0.81}], "time_to_80_s": 60.0},
+        "b": {"rows": [row, row | {"validation_accuracy": 0.81}], "time_to_80_s": 60.0},
         "c": None,
     }
     said = []

@@ -10,13 +10,14 @@ are processor cores, one thread each (on a GPU one after another).
 (every job) and a figure. ``--plan`` says first how long all that will take here. ``--keep``
 makes the results ship with the project beside those of other kinds, ``--ship`` makes the full
 recipe's median seed the shipped checkpoint, and ``--add`` measures only what the shipped
-results lack. ``--speedrun`` is a race of a few minutes: see ``helpers.workshop.speedrun``.
+results lack. ``--speedrun`` is a race: see ``helpers.workshop.speedrun``.
 """
 
 import argparse
 import contextlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -81,6 +82,8 @@ def in_processes(groups: list[list[Job]], command: list[str], processes: int) ->
                 running.append(subprocess.Popen([*command, "--jobs", *(job.name for job in left.pop(0))]))
             time.sleep(0.1)
             if any(process.poll() for process in running):
+                for process in running:
+                    process.send_signal(signal.SIGINT)
                 return False
             running = [process for process in running if process.returncode is None]
         return True
@@ -199,7 +202,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--only", nargs="+", metavar="GROUP", help='groups by their first letters, e.g. "quick"')
     add("--seeds", type=int, help="how many; default 5 for the recipes and the turns, 3 for the rest")
     add("--plan", action="store_true", help="measure a few steps, and say how long all will take here")
-    add("--speedrun", action="store_true", help="only a race to 80 %% and to 90 %%, in a few minutes")
+    add(
+        "--speedrun",
+        action="store_true",
+        help="only a race to 80 %% and to 90 %%: a quick and a full training",
+    )
     add(
         "--add",
         action="store_true",
