@@ -137,19 +137,20 @@ class Cells:
     Attributes:
         place: the number of the cell at work, from 1; 0 before the first.
         line: what its first line says.
-        starting: seconds from here to the first cell, in which the kernel starts.
     """
 
-    def __init__(self, notebook):
+    def __init__(self, notebook, started=lambda seconds: None):
         self._cells = [index for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
         self.place, self.line, self._began = 0, "", 0.0
-        self.starting, self._made = 0.0, time.perf_counter()
+        self._made, self._started = time.perf_counter(), started
 
     def _show(self, time_or_dots: str, end: str) -> None:
         print(f"  cell {self.place:2d}/{len(self._cells)} {time_or_dots}  {self.line}", end=end, flush=True)
 
     def start(self, cell, cell_index, **_) -> None:
-        self.starting = self.starting or time.perf_counter() - self._made
+        if self._started:
+            self._started(time.perf_counter() - self._made)
+            self._started = None
         if cell_index in self._cells:
             self.place, self._began = self._cells.index(cell_index) + 1, time.perf_counter()
             self.line = first_line(cell.source)
@@ -177,12 +178,14 @@ def import_seconds(notebook) -> float:
     return float(said.stdout.splitlines()[-1])
 
 
-def execute(path) -> tuple[nbformat.NotebookNode, float, str, float]:
+def execute(path, started=lambda seconds: None) -> tuple[nbformat.NotebookNode, float, str]:
     """Run one notebook and print each cell with its time as it ends.
 
+    Args:
+        started: is called with the seconds that the kernel's start took, when it has ended.
+
     Returns:
-        The executed notebook, the seconds it took, the error text ("" when all went well), and the seconds until
-        its kernel had started.
+        The executed notebook, the seconds it took, and the error text ("" when all went well).
 
     Raises:
         ValueError: the file is no notebook.
@@ -194,7 +197,7 @@ def execute(path) -> tuple[nbformat.NotebookNode, float, str, float]:
         raise ValueError(
             f"{name} is no notebook, or damaged ({type(error).__name__}). Get it back with: make reset"
         ) from error
-    began, cells = time.perf_counter(), Cells(notebook)
+    began, cells = time.perf_counter(), Cells(notebook, started)
     print(f"\n{path.stem}", flush=True)
     with tempfile.TemporaryDirectory(prefix="kernel-") as folder, ThreadPoolExecutor(1) as pool:
         interruption.kernel_files = folder
@@ -206,7 +209,7 @@ def execute(path) -> tuple[nbformat.NotebookNode, float, str, float]:
             raise
         finally:
             interruption.kernel_files = None
-    return notebook, time.perf_counter() - began, error, cells.starting
+    return notebook, time.perf_counter() - began, error
 
 
 async def _execute(notebook, path, folder: Path, cells: Cells) -> str:
@@ -352,11 +355,11 @@ def keep_pictures() -> None:
         netron_view.save_picture(paths.artifact(name))
 
 
-def keep_measured(summary: dict, start: dict[str, float]) -> None:
+def keep_measured(summary: dict, starting: float, importing: float) -> None:
     """Put the summary of this mode into the numbers that ship, and bring the README up to date.
 
-    A run of some notebooks only replaces what these measured; ``start``, the seconds of starting the kernels
-    and of importing, are those of a run of all.
+    A run of some notebooks only replaces what these measured; the seconds of ``starting`` the kernels
+    and of ``importing`` are those of a run of all.
     """
     from helpers.plumbing.device import describe_device
     from helpers.plumbing.measured import read
@@ -366,7 +369,7 @@ def keep_measured(summary: dict, start: dict[str, float]) -> None:
     everything = set(summary["seconds"]) >= set(chapter.NOTEBOOKS)
     kept = {} if everything else measured.get(mode(), {})
     fresh = {key: value for key, value in summary.items() if value is not None}
-    fresh |= start if everything else {}
+    fresh |= {"starting": starting, "importing": importing} if everything else {}
     fresh["machines"] = dict.fromkeys(summary["seconds"], describe_device())
     for key in ("machines", "seconds", "files"):
         fresh[key] = kept.get(key, {}) | fresh[key]
@@ -379,10 +382,11 @@ def keep_measured(summary: dict, start: dict[str, float]) -> None:
 def run_all(notebooks, chosen) -> int:
     """Run the notebooks, keep what is to be kept of each, and print the table; return the exit code."""
     seconds: dict[str, float] = {}
-    start = {"starting": 0.0, "importing": 0.0}
+    starting: list[float] = []
+    importing: list[float] = []
     beside = {path.stem for path in [*notebooks, *pages.texts(), *pages_folder().glob("*.html")]}
     for path in notebooks:
-        notebook, seconds[path.stem], error, starting = execute(path)
+        notebook, seconds[path.stem], error = execute(path, starting.append)
         with interruption.later():
             write_page(notebook, path.stem, beside)
         if error:
@@ -392,8 +396,7 @@ def run_all(notebooks, chosen) -> int:
             if chosen.save:
                 save_outputs(notebook, path)
         if chosen.measure:
-            start["starting"] += starting
-            start["importing"] += import_seconds(notebook)
+            importing.append(import_seconds(notebook))
     with interruption.later():
         pages.write_texts(pages_folder(), beside)
         summary = summarise(seconds)
@@ -401,7 +404,7 @@ def run_all(notebooks, chosen) -> int:
     if chosen.save and not chosen.names:
         keep_pictures()
     if chosen.measure:
-        keep_measured(summary, {name: round(value, 1) for name, value in start.items()})
+        keep_measured(summary, round(sum(starting), 1), round(sum(importing), 1))
     return 0
 
 
