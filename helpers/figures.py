@@ -405,7 +405,7 @@ def benchmark(results: dict, *, target: float, path: str | Path | None = None) -
             loop = results["loops"][key] or {}
             if loop.get("time_to_80_s"):
                 times.append(f"{name} after {loop['time_to_80_s']:.0f} s")
-            elif loop:
+            elif loop.get("gave_up_s"):
                 times.append(f"{name} not within {loop['gave_up_s']:.0f} s")
         show(
             figure,
@@ -418,8 +418,7 @@ def benchmark(results: dict, *, target: float, path: str | Path | None = None) -
 def _by_time(axis, loops: dict) -> None:
     """The validation accuracy of each loop over the seconds that passed."""
     for key, (name, colour, mark) in LOOPS.items():
-        if loops[key]:
-            rows = loops[key]["rows"]
+        if loops[key] and (rows := loops[key]["rows"]):
             passed = torch.tensor([row["seconds"] for row in rows]).cumsum(0).tolist()
             accuracy = [row["validation_accuracy"] for row in rows]
             axis.plot(passed, accuracy, color=colour, marker=mark, ms=4, label=name)

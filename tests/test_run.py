@@ -110,6 +110,30 @@ def test_measuring_one_notebook_keeps_what_the_others_measured(folder, monkeypat
     assert (new["test_accuracy"], new["files"]["a.pth"]) == (0.5, 1)
 
 
+def test_a_run_of_all_measures_starting_and_importing(folder, monkeypatch):
+    monkeypatch.setattr(paths, "MEASURED", paths.artifacts_dir())
+    monkeypatch.setattr("helpers.workshop.readme.update", lambda: None)
+    monkeypatch.setattr(chapter, "NOTEBOOKS", {"00_hello": ""})
+    for name in ("01_result", "02_fails"):
+        (folder / f"{name}.ipynb").unlink()
+    assert run.main(["--measure"]) == 0
+    took = json.loads(paths.artifact("notebooks.json").read_text())["quick"]
+    assert 0 < took["starting"] < took["seconds"]["00_hello"]
+    assert took["importing"] >= 0
+
+
+def test_importing_is_what_the_imports_in_the_cells_take():
+    cells = [
+        "%matplotlib inline\nimport json",
+        "def f():\n    from pathlib import Path\n    return Path",
+        "1 / 0",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    little = run.import_seconds(notebook)
+    notebook.cells.append(nbformat.v4.new_code_cell("import torch"))
+    assert 0 < little < run.import_seconds(notebook)
+
+
 def test_a_name_that_fits_no_notebook_is_named(folder, capsys):
     assert run.main(["99"]) == 2
     assert "starts with 99" in capsys.readouterr().err
