@@ -10,7 +10,7 @@ SETUP = command -v '$(PYTHON)' >/dev/null || { echo "There is no program '$(PYTH
 	CHAPTER_MODE='$(MODE)' exec '$(PYTHON)' -S helpers/workshop/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run lab doctor reset test swift proof bench notebooks slides lint pins newest clean
+.PHONY: help setup tools run lab doctor reset test swift proof bench notebooks slides book translate lint pins newest clean
 
 help: ## list these commands
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
@@ -51,9 +51,16 @@ notebooks: setup ## run all notebooks (quick, for its times, then full) and the 
 	@CHAPTER_MODE=quick $(IN_VENV)python -m helpers.workshop.run --measure
 	@CHAPTER_MODE=full $(IN_VENV)python -m helpers.workshop.run --save --measure
 	@CHAPTER_MODE=full $(IN_VENV)python -m helpers.workshop.exercises --run
+	@$(IN_VENV)python -m helpers.workshop.translate
 
 slides: tools ## make slides of the saved notebooks, and a sheet of each to print
 	@$(IN_VENV)python -m helpers.workshop.slides
+
+book: tools ## make the book of the saved notebooks, in every language: artifacts/book/index.html
+	@$(IN_VENV)python -m helpers.workshop.book
+
+translate: tools ## bring the other languages up to date with the English, and say what is left to translate
+	@$(IN_VENV)python -m helpers.workshop.translate
 
 lint: tools ## check the style of code and notebooks, and the types
 	@$(IN_VENV)ruff check . && $(IN_VENV)ruff format --check . && $(IN_VENV)mypy

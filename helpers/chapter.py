@@ -6,25 +6,26 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from helpers.plumbing import paths
+from helpers.plumbing.language import marked, translated
 from helpers.plumbing.measured import read
 from helpers.plumbing.mode import mode
 
 MEANING = {
-    "quick": "a short training, for reading along",
-    "full": "the recipe of the shipped checkpoint",
-    "smoke": "seconds, on drawings: a test, not a lesson",
+    "quick": marked("a short training, for reading along"),
+    "full": marked("the recipe of the shipped checkpoint"),
+    "smoke": marked("seconds, on drawings: a test, not a lesson"),
 }
 
 
 NOTEBOOKS = {
-    "00_start_here": "check the machine, get the data, see the road",
-    "01_train_alexnet": "write and train AlexNet, read its curves and mistakes",
-    "02_save_and_load": "save and load both ways, safely",
-    "03_export_to_onnx": "leave Python: export, read the graph, prove the numbers",
-    "04_convert_to_coreml": "arrive at Core ML, and prove it without a Mac",
-    "05_into_an_ios_app": "put the model into an app, with a proof that travels",
-    "06_why_80_becomes_60": "take a failure apart, measure it, repair it",
-    "07_your_own_network": "take a network that is not ours down the whole road",
+    "00_start_here": marked("check the machine, get the data, see the road"),
+    "01_train_alexnet": marked("write and train AlexNet, read its curves and mistakes"),
+    "02_save_and_load": marked("save and load both ways, safely"),
+    "03_export_to_onnx": marked("leave Python: export, read the graph, prove the numbers"),
+    "04_convert_to_coreml": marked("arrive at Core ML, and prove it without a Mac"),
+    "05_into_an_ios_app": marked("put the model into an app, with a proof that travels"),
+    "06_why_80_becomes_60": marked("take a failure apart, measure it, repair it"),
+    "07_your_own_network": marked("take a network that is not ours down the whole road"),
 }
 """Every notebook, in order, and what it is for in a few words."""
 
@@ -52,9 +53,10 @@ def begin(notebook: str, *packages: str) -> None:
     _current = notebook
     _recorded.clear()
     paths.remove_leftovers(paths.artifacts_dir(), below=True)
-    print(f"mode      {mode()} ({MEANING[mode()]})")
-    print(f"device    {describe_device()}")
-    print(f"versions  {', '.join(versions)}")
+    meaning = translated(MEANING[mode()])
+    print(translated("mode      {mode} ({meaning})", mode=mode(), meaning=meaning))
+    print(translated("device    {device}", device=describe_device()))
+    print(translated("versions  {versions}", versions=", ".join(versions)))
 
 
 def _version(package: str) -> str:
@@ -71,17 +73,26 @@ def in_words(seconds: float) -> str:
     return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
 
 
+def _in_words(seconds: float) -> str:
+    """The same in the learner's language."""
+    number, unit = in_words(seconds).split()
+    words = marked("{number} seconds") if unit == "seconds" else marked("{number} minutes")
+    return translated(words, number=number)
+
+
 def show_map() -> None:
     """Print every notebook, what it is for, and how long it took where it was measured."""
     measured = read("notebooks")
     modes = [name for name in ("quick", "full") if name in measured]
-    print(f"{'notebook':<22} {'you learn to':<56}" + "".join(f"{name:>12}" for name in modes))
+    first, second = translated("notebook"), translated("you learn to")
+    print(f"{first:<22} {second:<56}" + "".join(f"{name:>12}" for name in modes))
     for notebook, purpose in NOTEBOOKS.items():
         times = [measured[name]["seconds"].get(notebook) for name in modes]
-        columns = "".join(f"{'–' if time is None else in_words(time):>12}" for time in times)
-        print(f"{notebook:<22} {purpose:<56}{columns}")
+        columns = "".join(f"{'–' if time is None else _in_words(time):>12}" for time in times)
+        print(f"{notebook:<22} {translated(purpose):<56}{columns}")
     for machine, where in measured_on(measured).items():
-        print(f"measured on {machine}{': ' + where if where else ''}")
+        said = f"{machine}: {where}" if where else machine
+        print(translated("measured on {machine}", machine=said))
 
 
 def measured_on(measured: dict) -> dict[str, str]:

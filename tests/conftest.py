@@ -22,6 +22,9 @@ COMPUTING = "recipe batches history evaluation training processes muon interrupt
 LONG = (
     "address::test_an_address_is_written_everywhere_and_taken_away_without_a_trace",
     "bench::test_all_of_it_and_then_only_what_is_missing",
+    "book::test_everybody_can_use_it_and_nothing_runs_off[03_export_to_onnx-light",
+    "book::test_everybody_can_use_it_and_nothing_runs_off[reference/onnx_export-dark",
+    "book::test_the_whole_book_is_built_without_a_warning_and_every_link_leads_somewhere",
     "checkpoints::test_the_shipped_checkpoint_has_the_accuracy_on_its_card",
     "coreml_runtime::test_loading_prints_nothing",
     "coreml_runtime::test_torchvision_networks_give_the_probabilities_of_pytorch[squeezenet1_1",
@@ -65,6 +68,7 @@ LONG = (
     "your_own_network::test_a_network_of_ones_own_walks_the_whole_road[view",
     "your_own_network::test_figures_of_any_number_of_classes_can_be_read[1",
     "your_own_network::test_figures_of_any_number_of_classes_can_be_read[30",
+    "translation::test_a_notebook_runs_and_is_answered_in_its_language",
 )
 """Tests that take long, and of which ``make test`` has a shorter one of the same kind, or a sample. ``make proof`` runs them."""
 

@@ -39,7 +39,7 @@ def copy(tmp_path_factory):
     ignored = shutil.ignore_patterns("__pycache__", "pretrained")
     for name in ("helpers", "notebooks"):
         shutil.copytree(paths.ROOT / name, folder / name, ignore=ignored)
-    for name in ("README.md", "pyproject.toml", "requirements.txt", "CONTRIBUTING.md"):
+    for name in ("README.md", "pyproject.toml", "requirements.txt", "CONTRIBUTING.md", "CITATION.cff"):
         shutil.copy(paths.ROOT / name, folder / name)
     return folder
 
@@ -52,7 +52,8 @@ def command(folder, *arguments):
 
 
 def contents(folder):
-    files = [folder / "README.md", folder / "pyproject.toml", *sorted((folder / "notebooks").glob("*.ipynb"))]
+    files = [folder / name for name in ("README.md", "pyproject.toml", "CITATION.cff")]
+    files += sorted((folder / "notebooks").glob("*.ipynb"))
     return {path.name: path.read_text(encoding="utf-8") for path in files}
 
 
@@ -63,6 +64,7 @@ def test_an_address_is_written_everywhere_and_taken_away_without_a_trace(copy):
     assert done.returncode == 0, done.stderr
     after = contents(copy)
     assert f'[project.urls]\nRepository = "{WHERE}"\n' in after["pyproject.toml"]
+    assert f"\nrepository-code: {WHERE}\n" in after["CITATION.cff"]
     assert (
         "https://colab.research.google.com/github/nobody-7/road-to.iphone/blob/HEAD/notebooks/00"
         in (after["README.md"])

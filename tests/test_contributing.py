@@ -56,7 +56,6 @@ def test_the_times_of_the_targets_are_the_measured_ones():
 
 
 def test_every_file_that_is_named_is_there():
-    for name in re.findall(r"`((?:helpers|tests|notebooks)/[\w./-]+)`|\]\(([\w./-]+)\)", TEXT):
-        named = "".join(name)
-        if "name" not in named and "NN" not in named:
-            assert (paths.ROOT / named).exists() or (paths.ROOT / f"{named}.py").exists(), named
+    for name in re.findall(r"`((?:helpers|tests|notebooks)/[\w./-]+)`", TEXT):
+        if "name" not in name and "NN" not in name:
+            assert (paths.ROOT / name).exists() or (paths.ROOT / f"{name}.py").exists(), name

@@ -39,16 +39,50 @@ def test_it_opens_and_ends_as_all_do(path):
     texts, code = read(path)
     number = int(path.stem[:2])
     assert re.match(rf"# {number} · ", texts[0].source)
-    for what in ("You will", "You will learn", "You need"):
-        assert f"**{what}**" in texts[0].source
+    rows = re.findall(r"^\| \*\*(.+?)\*\* \| ", texts[0].source, re.M)
+    assert rows == ["You will", "You will learn", "You need", "Reading", "It takes"]
     assert f'chapter.begin("{path.stem}"' in code[0].source
+    assert nbformat.read(path, as_version=4).cells[1] == code[0], "which versions they are comes first"
     assert re.search(r"\]\((\w+\.ipynb)\)", texts[-1].source)
     everything = "\n".join(cell.source for cell in texts)
-    places = [everything.index(f"## {one}\n") for one in ("What you learned", "Exercises")]
-    assert places == sorted(places)
-    own = rf"^### {path.stem[:2]}\.\d · "
-    assert len(re.findall(own, everything[places[1] :], re.M)) == 3
+    sections = re.findall(r"^## (.+)$", everything, re.M)
+    assert sections[-3:] == ["What you learned", "Three questions", "Exercises"]
+    exercises = re.findall(r"^### (.+?) · ", everything[everything.index("## Exercises\n") :], re.M)
+    assert exercises == [f"{path.stem[:2]}.{number}" for number in (1, 2, 3)]
     assert (path.parent / re.search(r"\]\((\w+\.ipynb)\)", texts[-1].source)[1]).exists()
+
+
+def form(path):
+    """What a notebook consists of, whatever its language: the kind of each cell, and of each block of a text."""
+    kinds = r"#+ \d*|\||[-*] |\d+\. |```|!\[|</?details>|\*\*\d+\."
+    cells = nbformat.read(path, as_version=4).cells
+    return [
+        cell.source if cell.cell_type == "code" else re.findall(rf"^(?:{kinds})", cell.source, re.M)
+        for cell in cells
+    ]
+
+
+def test_a_notebook_in_another_language_has_the_form_of_the_english_one():
+    """The same code, and the same headings, tables, lists and folded parts in each text."""
+    for path in sorted(paths.ROOT.glob("notebooks/??/*.ipynb")):
+        for number, (own, english) in enumerate(
+            zip(form(path), form(paths.ROOT / "notebooks" / path.name), strict=True), 1
+        ):
+            assert own == english, f"{path.relative_to(paths.ROOT)}, cell {number}"
+
+
+def test_the_form_is_that_of_blocks_and_not_of_words(tmp_path):
+    def of(text):
+        nbformat.write(
+            nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)]), tmp_path / "a.ipynb"
+        )
+        return form(tmp_path / "a.ipynb")
+
+    text = "# 1 · Train\n\n| | |\n|---|---|\n| **You will** | see |\n\n- one\n\n<details><summary>a</summary>"
+    assert of(text) == of(text.replace("Train", "训练").replace("**You will** | see", "**你将** | 看到"))
+    assert all(
+        of(text) != of(text.replace(*change)) for change in (("- one", "one"), ("# 1", "## 1"), ("<d", "d"))
+    )
 
 
 @every_notebook
@@ -68,9 +102,11 @@ def test_its_three_questions_explain_every_choice(path):
 
 @every_notebook
 def test_its_cells_are_short(path):
-    for cell in read(path)[1]:
-        lines = [line for line in cell.source.splitlines() if line.strip()]
-        assert len(lines) <= 20, cell.source
+    """About ten lines: one in ten may be longer than twelve, none longer than twenty."""
+    code = read(path)[1]
+    lines = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code]
+    assert max(lines) <= 20, code[lines.index(max(lines))].source
+    assert sum(one > 12 for one in lines) <= len(lines) / 10
 
 
 @every_notebook

@@ -36,6 +36,8 @@ def describe(model: Any) -> dict:
         model: the path of an ``.mlmodel`` or ``.mlpackage``, or an MLModel.
 
     Returns:
+        A dictionary with
+
         * ``format``: "ML program", "neural network" or another kind of Core ML model,
         * ``specification`` (version), ``iOS`` and ``macOS`` (the oldest that run it),
         * ``inputs`` and ``outputs``: name → type; ``texts``: name → what the metadata says about it,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.plumbing import paths
+from helpers.plumbing.language import translated as _
 
 from .description import describe
 from .files import size
@@ -71,7 +72,7 @@ class ModelCard:
             lines += [f"    {name:<18} {text}" for name, text in rows]
         if self.answer:
             width = max(len(label) for label in self.answer)
-            lines.append("  Prediction")
+            lines.append("  " + _("Prediction"))
             lines += [f"    {label:<{width}} {p:6.1%} {_bar(p)}".rstrip() for label, p in self.answer.items()]
         return "\n".join(lines)
 
@@ -95,16 +96,17 @@ def _prediction(picture: Any, answer: dict[str, float]) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     source = base64.b64encode(buffer.getvalue()).decode()
-    best = html.escape(next(iter(answer)))
+    said = _("Prediction: {label}", label=html.escape(next(iter(answer))))
     rows = "".join(
         f"<tr><td {_LEFT}>{html.escape(label)}</td><td {_LEFT}>{p:.1%}</td><td {_BARS}>{_bar(p)}</td></tr>"
         for label, p in answer.items()
     )
     width, height = picture.size
+    seen = html.escape(_("The picture, {width}×{height} pixels", width=width, height=height))
     return (
-        f"<table {_TABLE}><thead><tr><th align='left' {_LEFT} colspan='4'>Prediction: {best}</th></tr></thead><tbody><tr>"
+        f"<table {_TABLE}><thead><tr><th align='left' {_LEFT} colspan='4'>{said}</th></tr></thead><tbody><tr>"
         f"<td valign='top' rowspan='{len(answer) + 1}' style='vertical-align: top; padding-right: 1.5em'>"
-        f"<img alt='The picture, {width}×{height} pixels' width='128' "
+        f"<img alt='{seen}' width='128' "
         f"style='image-rendering: pixelated' src='data:image/png;base64,{source}'></td></tr>{rows}"
         "</tbody></table>"
     )
@@ -129,57 +131,63 @@ def _bar(share: float) -> str:
 def _facts(path) -> dict[str, list]:
     """Section → rows of name and text, as the card shows them."""
     said = describe(path)
-    classifier = ", classifier" if "labels" in said else ""
+    classifier = _(", classifier") if "labels" in said else ""
     about = [
         # Xcode names the class after the file, with _ for what Swift does not allow in a name.
-        ("class in Swift", re.sub(r"^(?=\d)|\W", "_", path.stem)),
-        ("kind", said["format"] + classifier),
-        ("size", f"{size(path):,} bytes"),
-        ("runs on", f"iOS {said['iOS']} and later, macOS {said['macOS']} and later"),
-        ("weights stored as", ", ".join(said["stored"]) or _no_weights(said["format"])),
+        (_("class in Swift"), re.sub(r"^(?=\d)|\W", "_", path.stem)),
+        (_("kind"), said["format"] + classifier),
+        (_("size"), _("{bytes:,} bytes", bytes=size(path))),
+        (
+            _("runs on"),
+            _("iOS {ios} and later, macOS {macos} and later", ios=said["iOS"], macos=said["macOS"]),
+        ),
+        (_("weights stored as"), ", ".join(said["stored"]) or _no_weights(said["format"])),
     ]
     if said["parts"]:
-        about.insert(2, (f"{len(said['parts'])} parts", ", then ".join(said["parts"][:20])))
+        about.insert(2, (_("{count} parts", count=len(said["parts"])), _(", then ").join(said["parts"][:20])))
     if said.get("computed"):
-        about.append(("computed in", ", ".join(said["computed"])))
+        about.append((_("computed in"), ", ".join(said["computed"])))
     counted = [f"{number} {_clean(name, 40)}" for name, number in list(said["operations"].items())[:30]]
     if counted:
         total = sum(said["operations"].values())
-        what = "operations" if said["format"] == "ML program" else "layers"
+        what = _("operations") if said["format"] == "ML program" else _("layers")
         about.append((what, f"{total}: {', '.join(counted)}"))
-    facts = {"Model": about}
-    for section, features in (("Inputs", said["inputs"]), ("Outputs", said["outputs"])):
+    facts = {_("Model"): about}
+    for section, features in ((_("Inputs"), said["inputs"]), (_("Outputs"), said["outputs"])):
         facts[section] = [
             (name, kind + (f" · {said['texts'][name]}" if said["texts"][name] else ""))
             for name, kind in features.items()
         ]
     if "scale" in said:
-        facts["Inputs"].append(("each pixel", _pixels(said["scale"], said["bias"])))
+        facts[_("Inputs")].append((_("each pixel"), _pixels(said["scale"], said["bias"])))
     if "labels" in said:
         labels = [_clean(label, 40) for label in said["labels"]]
         shown = ", ".join(labels[:20]) + (", …" if len(labels) > 20 else "")
-        facts["Outputs"].append((f"{len(labels)} labels", shown))
+        facts[_("Outputs")].append((_("{count} labels", count=len(labels)), shown))
     written = [(name, text) for name, text in said["metadata"].items() if not name.startswith(_TOOL)]
     made = {
         name.removeprefix(_TOOL): text for name, text in said["metadata"].items() if name.startswith(_TOOL)
     }
     if "version" in made:
-        source = f", from {made['source'].split('+')[0]}" if "source" in made else ""
-        written.append(("converted by", f"coremltools {made['version']}{source}"))
+        tool = f"coremltools {made['version']}"
+        if "source" in made:
+            tool = _("{tool}, from {source}", tool=tool, source=made["source"].split("+")[0])
+        written.append((_("converted by"), tool))
     if written:
-        facts["Metadata"] = written
+        facts[_("Metadata")] = written
     return {section: _bounded(rows) for section, rows in facts.items()}
 
 
 def _no_weights(kind: str) -> str:
     networks = ("ML program", "neural network")
-    return "no weights" if kind in networks or kind.startswith("pipeline") else f"not counted for a {kind}"
+    counted = kind in networks or kind.startswith("pipeline")
+    return _("no weights") if counted else _("not counted for a {kind}", kind=kind)
 
 
 def _bounded(rows: list) -> list:
     """The rows as they may be shown: not too many, not too long, without control characters."""
     shown = [(_clean(name, 60), _clean(text, LONGEST)) for name, text in rows[:ROWS]]
-    return shown + ([("…", f"{len(rows) - ROWS:,} more")] if len(rows) > ROWS else [])
+    return shown + ([("…", _("{count:,} more", count=len(rows) - ROWS))] if len(rows) > ROWS else [])
 
 
 def _clean(text, longest: int) -> str:
@@ -200,11 +208,13 @@ def _pixels(scale: float, bias: list) -> str:
     exact = f" (1/{near})" if near > 1 and abs(scale * near - 1) < 1e-3 else ""
     added = ""
     if any(bias):
-        added = f", plus {', '.join(f'{number:.4g}' for number in bias)}"
-        added += " for red, green, blue" if len(bias) == 3 else ""
+        numbers = ", ".join(f"{number:.4g}" for number in bias)
+        added = _(", plus {numbers}", numbers=numbers)
+        if len(bias) == 3:
+            added = _(", plus {numbers} for red, green, blue", numbers=numbers)
     if scale == 1 and not added:
-        return "0 to 255, as it is"
-    return f"0 to 255, times {scale:.6g}{exact}{added}"
+        return _("0 to 255, as it is")
+    return _("0 to 255, times {scale:.6g}", scale=scale) + exact + added
 
 
 def _as_image(picture):

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from helpers.plumbing import paths
+from helpers.plumbing.language import ENGLISH, language, marked, translated
 
 SOLUTIONS = paths.ROOT / "notebooks/solutions"
 MARKED = re.compile(r"(?P<start>(?: *# start:.*\n)+)(?P<solution>(?:.*\n)*?) *# end(?:\n|$)")
@@ -28,7 +29,10 @@ MARKED = re.compile(r"(?P<start>(?: *# start:.*\n)+)(?P<solution>(?:.*\n)*?) *# 
 
 
 class Wrong(Exception):
-    """An answer is wrong. The message says what it is instead, and why."""
+    """An answer is wrong. The message says what it is instead, and why; ``values`` stand in the places of its text."""
+
+    def __init__(self, text: str, /, **values: Any):
+        super().__init__(translated(text, **values))
 
 
 class NotAttempted(Exception):
@@ -77,14 +81,19 @@ def check(number: str, *answers: Any, **values: Any) -> None:
             given[one.name] = _as(one.annotation, given[one.name], one.name)
         exercise.check(*(given[one.name] for one in asked), **values)
     except NotAttempted:
-        tail = f"Put your answer in place of the dots and run the cell again; hint({number!r}) helps."
-        _say(f"{number}  …  not attempted yet. {tail}".replace("'", '"'))
+        tail = translated(
+            'not attempted yet. Put your answer in place of the dots and run the cell again; hint("{number}") helps.',
+            number=number,
+        )
+        _say(f"{number}  …  {tail}")
     except Wrong as wrong:
-        _say(f"{number}  ✗  not yet. {wrong}")
+        _say(f"{number}  ✗  " + translated("not yet. {why}", why=wrong))
     except Exception as error:  # whatever an answer of another kind makes of the check's own code
-        _say(f"{number}  ✗  not yet. The check stopped at your answer: {said(error)}")
+        why = translated("The check stopped at your answer: {error}", error=said(error))
+        _say(f"{number}  ✗  " + translated("not yet. {why}", why=why))
     else:
-        _say(f"{number}  ✓  right. {exercise.right}")
+        right = translated(exercise.right)
+        _say(f"{number}  ✓  " + translated("right. {why}", why=right))
 
 
 def hint(number: str) -> None:
@@ -93,7 +102,7 @@ def hint(number: str) -> None:
     Raises:
         ValueError: there is no exercise of that number.
     """
-    _say(f"{number}  {find(number).hint}")
+    _say(f"{number}  {translated(find(number).hint)}")
 
 
 def solution(number: str) -> None:
@@ -135,7 +144,8 @@ def solved(number: str) -> tuple[str, str, str]:
     Raises:
         FileNotFoundError: the solutions are not there.
     """
-    for path in sorted(SOLUTIONS.glob(f"{number[:2]}_*.ipynb")):
+    folder = SOLUTIONS if language() == ENGLISH else SOLUTIONS.parent / language() / SOLUTIONS.name
+    for path in sorted(folder.glob(f"{number[:2]}_*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         parts = ["".join(one["source"]) for one in cells if one["metadata"].get("exercise") == number]
         return parts[0], parts[1], parts[2]
@@ -175,7 +185,7 @@ def call(function: Callable, *arguments: Any) -> Any:
     try:
         result = function(*arguments)
     except Exception as error:
-        raise Wrong(f"Your function stops with {said(error)}.") from None
+        raise Wrong("Your function stops with {error}.", error=said(error)) from None
     if result is ...:
         raise NotAttempted
     if result is None:
@@ -190,12 +200,12 @@ def said(error: BaseException) -> str:
 
 
 WORDS = {
-    float: "a number",
-    str: "a text",
-    bool: "True or False",
-    Path: "the path of a file or a folder",
-    Callable: "a function",
-    dict: "a dictionary",
+    float: marked("a number"),
+    str: marked("a text"),
+    bool: marked("True or False"),
+    Path: marked("the path of a file or a folder"),
+    Callable: marked("a function"),
+    dict: marked("a dictionary"),
 }
 """How a learner calls these kinds."""
 
@@ -217,15 +227,21 @@ def _as(kind: Any, value: Any, name: str) -> Any:
         return Path(value)
     if isinstance(value, kind) and kind not in (float, Path):
         return value
-    wanted = WORDS.get(kind, f"of the kind {getattr(kind, '__name__', kind)}")
     raise Wrong(
-        f"`{name}` is {textwrap.shorten(repr(value), 60)} ({type(value).__name__}); it has to be {wanted}."
+        "`{name}` is {value} ({type}); it has to be {wanted}.",
+        name=name,
+        value=textwrap.shorten(repr(value), 60),
+        type=type(value).__name__,
+        wanted=translated(WORDS.get(kind, ""))
+        or translated("of the kind {kind}", kind=getattr(kind, "__name__", kind)),
     )
 
 
 def _say(text: str) -> None:
+    """Print a text in lines of 100; in other languages, whose lines may break elsewhere, the notebook breaks them."""
     for paragraph in text.split("\n"):
-        print(textwrap.fill(paragraph, 100, break_long_words=False, break_on_hyphens=False))
+        width = 100 if language() == ENGLISH else len(paragraph) + 1
+        print(textwrap.fill(paragraph, width, break_long_words=False, break_on_hyphens=False))
 
 
 __all__ = ["check", "hint", "solution"]

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from helpers.history import History
+from helpers.plumbing.language import marked
+from helpers.plumbing.language import translated as _
 from helpers.recipe import Recipe
 from helpers.runs import Run
 
@@ -20,11 +22,16 @@ def longer_steps(longer: Run, best: float, /, *, base: Recipe, others: list[Run]
             if accuracy == max(reached.values()):
                 return
             raise Wrong(
-                f"With {rate:g} it ended at {accuracy:.1%}; one of the three ended higher. Look at the last epochs."
+                "With {rate:g} it ended at {accuracy:.1%}; one of the three ended higher. Look at the last epochs.",
+                rate=rate,
+                accuracy=accuracy,
             )
     if any(best in (value, 100 * value) for value in reached.values()):
         raise Wrong("That is an accuracy. Asked is the learning rate that reached the highest one.")
-    raise Wrong(f"The three rates are {', '.join(f'{rate:g}' for rate in sorted(reached))}. Which of them?")
+    raise Wrong(
+        "The three rates are {rates}. Which of them?",
+        rates=", ".join(f"{rate:g}" for rate in sorted(reached)),
+    )
 
 
 def smaller_steps(slow: Run, closes: float, /, *, base: Recipe, with_norm: Run, without: Run) -> None:
@@ -34,12 +41,14 @@ def smaller_steps(slow: Run, closes: float, /, *, base: Recipe, with_norm: Run, 
         closes,
         now - before,
         [
-            (before - now, "The sign is turned round: a gap that gets wider closes by less than nothing."),
-            ((now - before) / 100, "That is the share. A point is a hundredth: multiply it by 100."),
-            (normal - now, "That is the gap that is left. By how much is it smaller than the one before?"),
-            (normal - before, "That is the gap before. By how much is it smaller with the smaller rate?"),
+            (before - now, _("The sign is turned round: a gap that gets wider closes by less than nothing.")),
+            ((now - before) / 100, _("That is the share. A point is a hundredth: multiply it by 100.")),
+            (normal - now, _("That is the gap that is left. By how much is it smaller than the one before?")),
+            (normal - before, _("That is the gap before. By how much is it smaller with the smaller rate?")),
         ],
-        "The gap to `with_norm` before, less the gap now, both in points of validation accuracy after the last epoch.",
+        _(
+            "The gap to `with_norm` before, less the gap now, both in points of validation accuracy after the last epoch."
+        ),
         within=0.06,
     )
 
@@ -53,13 +62,20 @@ def overtaking(overtakes: Callable, plain: Run, augmented: Run, /, *, base: Reci
         said = call(overtakes, made)
         if said != right:
             raise Wrong(
-                f"For the training accuracies {train} and the validation accuracies {validation} it says {said}. {message}"
+                "For the training accuracies {train} and the validation accuracies {validation} it says {said}. {message}",
+                train=train,
+                validation=validation,
+                said=said,
+                message=_(message),
             )
     for run in (plain, augmented):
         said, right = call(overtakes, run.history), _overtakes(run.history)
         if said != right:
             raise Wrong(
-                f"For your own run of {len(run.history.rows)} epochs it says {said} instead of {right}."
+                "For your own run of {epochs} epochs it says {said} instead of {right}.",
+                epochs=len(run.history.rows),
+                said=said,
+                right=right,
             )
 
 
@@ -68,12 +84,17 @@ MADE_UP: list[tuple[list, list, int, str]] = [
         [0.3, 0.5, 0.7, 0.8],
         [0.4, 0.5, 0.6, 0.6],
         3,
-        "Epochs are counted from 1, and in the third it is ahead.",
+        marked("Epochs are counted from 1, and in the third it is ahead."),
     ),
-    ([0.5, 0.5, 0.7, 0.8], [0.4, 0.6, 0.6, 0.7], 3, "It was ahead before, but not until the end."),
-    ([0.3, 0.4, 0.5], [0.4, 0.5, 0.6], 0, "It is never ahead, and 0 says so."),
-    ([0.5, 0.6, 0.6], [0.4, 0.5, 0.6], 0, "At the end the two are equal: it is not ahead, and 0 says so."),
-    ([0.5, 0.6], [0.4, 0.5], 1, "It is ahead from the first epoch to the last."),
+    ([0.5, 0.5, 0.7, 0.8], [0.4, 0.6, 0.6, 0.7], 3, marked("It was ahead before, but not until the end.")),
+    ([0.3, 0.4, 0.5], [0.4, 0.5, 0.6], 0, marked("It is never ahead, and 0 says so.")),
+    (
+        [0.5, 0.6, 0.6],
+        [0.4, 0.5, 0.6],
+        0,
+        marked("At the end the two are equal: it is not ahead, and 0 says so."),
+    ),
+    ([0.5, 0.6], [0.4, 0.5], 1, marked("It is ahead from the first epoch to the last.")),
 ]
 """Training accuracy and validation accuracy of each epoch, the right answer, and why."""
 
@@ -114,11 +135,17 @@ def _changed(run: Run, base: Recipe, beside: Run | None, **changes) -> None:
     for name, value in changes.items():
         if not _same(mine[name], value):
             asked = f"{value:.3g}" if isinstance(value, float) else repr(value)
-            raise Wrong(f"A run with {name}={mine[name]!r} is not the one that is asked for: {name}={asked}.")
+            raise Wrong(
+                "A run with {name}={value!r} is not the one that is asked for: {name}={asked}.",
+                name=name,
+                value=mine[name],
+                asked=asked,
+            )
     others = [name for name in mine if name not in ("name", *changes) and mine[name] != first[name]]
     if others:
         raise Wrong(
-            f"It differs from `base` in {', '.join(others)}, too. With several changes at once nobody knows which did it."
+            "It differs from `base` in {others}, too. With several changes at once nobody knows which did it.",
+            others=", ".join(others),
         )
     if not run.history.finished or (beside and run.history.steps != beside.history.steps):
         raise Wrong("It was not trained for as many steps as the run beside it. Train on `part`, to the end.")

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from helpers.checkpoints import load_weights
+from helpers.plumbing.language import translated as _
 
 from . import Exercise, Wrong, number_is
 
@@ -19,22 +20,30 @@ def refused(refused: float, /, *, state: dict, other: nn.Module) -> None:
         refused,
         len(shared),
         [
-            (0, "`load_state_dict` never cuts a tensor to size: what has another shape is refused."),
-            (1, "The error names all of them, not only the first."),
-            (len(state), "Some do not depend on the width: the normalisation, the counters, the last bias."),
-            (len(state) - len(shared), "That is how many fit. Asked is how many are refused."),
+            (0, _("`load_state_dict` never cuts a tensor to size: what has another shape is refused.")),
+            (1, _("The error names all of them, not only the first.")),
+            (
+                len(state),
+                _("Some do not depend on the width: the normalisation, the counters, the last bias."),
+            ),
+            (len(state) - len(shared), _("That is how many fit. Asked is how many are refused.")),
             (
                 weights,
-                "That is the weights alone. The biases and the running statistics have one number per channel, too.",
+                _(
+                    "That is the weights alone. The biases and the running statistics have one number per channel, too."
+                ),
             ),
         ],
-        f"Compare the shapes, name by name: {len(state)} tensors, and the names are the same in both.",
+        _(
+            "Compare the shapes, name by name: {tensors} tensors, and the names are the same in both.",
+            tensors=len(state),
+        ),
     )
 
 
 def damaged(copy: Path, by_torch: bool, by_helpers: bool, /, *, original: Path, model: nn.Module) -> None:
     if not copy.exists():
-        raise Wrong(f"There is no file {copy.name}: write the changed bytes into it.")
+        raise Wrong("There is no file {name}: write the changed bytes into it.", name=copy.name)
     if copy.resolve() == Path(original).resolve():
         raise Wrong(
             "That is the file itself, and it is damaged now. Run section 1 again, and work on a copy."
@@ -43,14 +52,19 @@ def damaged(copy: Path, by_torch: bool, by_helpers: bool, /, *, original: Path, 
     changed = sum(a != b for a, b in zip(mine, theirs, strict=False)) + abs(len(mine) - len(theirs))
     if changed != 1:
         raise Wrong(
-            f"{changed:,} bytes of the copy are not as in the original. Change one, and keep the length."
+            "{changed:,} bytes of the copy are not as in the original. Change one, and keep the length.",
+            changed=changed,
         )
     if by_torch != _refuses(torch.load, copy):
         raise Wrong(
-            "Look once more at `torch.load`: it reads the copy without a word, and a number in it is another. A zip "
-            "file keeps a checksum of its parts, but this reader does not compare it."
+            _(
+                "Look once more at `torch.load`: it reads the copy without a word, and a number in it is another. A zip "
+                "file keeps a checksum of its parts, but this reader does not compare it."
+            )
             if by_torch
-            else "`torch.load` does refuse this copy: the byte you changed is one that the file's structure needs."
+            else _(
+                "`torch.load` does refuse this copy: the byte you changed is one that the file's structure needs."
+            )
         )
     if by_helpers != _refuses(load_weights, model, copy):
         raise Wrong(
@@ -75,12 +89,13 @@ def halved(small: dict, changed: float, /, *, model: nn.Module, images: torch.Te
     kinds = {str(small[name].dtype) for name in floats if name in small}
     if set(small) != set(model.state_dict()) or kinds != {"torch.float16"}:
         kept = (
-            "not all names are there"
+            _("not all names are there")
             if set(small) != set(model.state_dict())
-            else f"they are {', '.join(sorted(kinds))}"
+            else _("they are {kinds}", kinds=", ".join(sorted(kinds)))
         )
         raise Wrong(
-            f"`small` has to be the whole state_dict with its floating-point tensors as float16; {kept}."
+            "`small` has to be the whole state_dict with its floating-point tensors as float16; {kept}.",
+            kept=kept,
         )
     with torch.no_grad():
         before = model(images)
@@ -93,15 +108,20 @@ def halved(small: dict, changed: float, /, *, model: nn.Module, images: torch.Te
         [
             (
                 (before != after).any(1).sum().item(),
-                "That is how many pictures got other numbers. An answer is the class with the largest of them.",
+                _(
+                    "That is how many pictures got other numbers. An answer is the class with the largest of them."
+                ),
             ),
             (
                 (before != after).sum().item(),
-                "That is how many single numbers differ. Asked is in how many pictures the answer does.",
+                _("That is how many single numbers differ. Asked is in how many pictures the answer does."),
             ),
-            (len(images) - right, "That is how many answers are the same. Asked is how many changed."),
+            (len(images) - right, _("That is how many answers are the same. Asked is how many changed.")),
         ],
-        f"Compare the answers to the {len(images):,} pictures before and after: `argmax(1)` of each.",
+        _(
+            "Compare the answers to the {images:,} pictures before and after: `argmax(1)` of each.",
+            images=len(images),
+        ),
         within=1,
     )
 

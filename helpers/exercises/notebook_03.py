@@ -10,6 +10,7 @@ from torch import nn
 
 from helpers.evaluation import evaluate
 from helpers.model import AlexNet
+from helpers.plumbing.language import translated as _
 
 from . import Exercise, Wrong, number_is
 
@@ -38,13 +39,15 @@ def open_size(found: object, /, *, path: Path) -> None:
 def first_block(block: Path, /, *, model: AlexNet) -> None:
     if not block.exists():
         raise Wrong(
-            f"There is no file {block.name}. The third argument of torch.onnx.export is where it goes."
+            "There is no file {name}. The third argument of torch.onnx.export is where it goes.",
+            name=block.name,
         )
     session = onnxruntime.InferenceSession(block)
     shape = session.get_inputs()[0].shape
     if len(shape) != 4 or shape[1] != 3:
         raise Wrong(
-            f"The file's input is {'×'.join(map(str, shape))}. The first convolution takes N×3×32×32."
+            "The file's input is {shape}. The first convolution takes N×3×32×32.",
+            shape="×".join(map(str, shape)),
         )
     sides = [side if isinstance(side, int) else 32 for side in shape[2:]]
     picture = torch.rand(1, 3, *sides, generator=torch.Generator().manual_seed(0))
@@ -53,17 +56,17 @@ def first_block(block: Path, /, *, model: AlexNet) -> None:
     model = copy.deepcopy(model).eval()
     features = model.features[:4]
     known = [
-        (model, "That is the whole network. Take `model.features[:4]`."),
-        (features[:3], "The ReLU is missing: the slice `[:4]` ends before the layer 4."),
-        (features[:1], "That is the convolution alone. Pooling, batch norm and ReLU belong to it here."),
-        (model.features[:5], "That is one layer too many: the second convolution begins at 4."),
+        (model, _("That is the whole network. Take `model.features[:4]`.")),
+        (features[:3], _("The ReLU is missing: the slice `[:4]` ends before the layer 4.")),
+        (features[:1], _("That is the convolution alone. Pooling, batch norm and ReLU belong to it here.")),
+        (model.features[:5], _("That is one layer too many: the second convolution begins at 4.")),
         (
             nn.Sequential(model.normalise, features),
-            "The normalisation is in front of it. `model.features[:4]` has none.",
+            _("The normalisation is in front of it. `model.features[:4]` has none."),
         ),
         (
             nn.Sequential(features, nn.Softmax(1)),
-            "There is a softmax at the end. These are no logits of classes.",
+            _("There is a softmax at the end. These are no logits of classes."),
         ),
     ]
     with torch.no_grad():
@@ -79,7 +82,8 @@ def first_block(block: Path, /, *, model: AlexNet) -> None:
             "The numbers are others. Was it in training mode? Then batch norm takes the picture's own mean: call eval()."
         )
     raise Wrong(
-        f"The file gives {'×'.join(map(str, said.shape))}, and `model.features[:4]` gives another shape."
+        "The file gives {shape}, and `model.features[:4]` gives another shape.",
+        shape="×".join(map(str, said.shape)),
     )
 
 
@@ -99,10 +103,11 @@ def one_weight(
         )
     if len(moved) > 1:
         raise Wrong(
-            f"{len(moved):,} numbers are others. One is asked for: give all its places, `weight[0, 0, 0, 0]`."
+            "{count:,} numbers are others. One is asked for: give all its places, `weight[0, 0, 0, 0]`.",
+            count=len(moved),
         )
     if abs(abs(differences[moved].item()) - 0.1) > 1e-4:
-        raise Wrong(f"The weight changed by {differences[moved].item():g}. Asked is 0.1.")
+        raise Wrong("The weight changed by {change:g}. Asked is 0.1.", change=differences[moved].item())
     here, there = (evaluate(network, images, labels) for network in (model, changed))
     gap = 100 * (there.accuracy - here.accuracy)
     right = (here.probs - there.probs).abs().max().item()
@@ -112,25 +117,29 @@ def one_weight(
         [
             (
                 abs(gap),
-                "That is the difference of the accuracies. Asked is the largest difference of a probability.",
+                _(
+                    "That is the difference of the accuracies. Asked is the largest difference of a probability."
+                ),
             ),
             (
                 abs(gap) / 100,
-                "That is the difference of the accuracies. Asked is the largest difference of a probability.",
+                _(
+                    "That is the difference of the accuracies. Asked is the largest difference of a probability."
+                ),
             ),
             (
                 (here.probs - there.probs).abs().mean().item(),
-                "That is the mean difference. One picture that is off is enough: the largest.",
+                _("That is the mean difference. One picture that is off is enough: the largest."),
             ),
         ],
-        "`compare(evaluate(model, …), evaluate(changed, …)).max_abs_diff`, on the same pictures.",
+        _("`compare(evaluate(model, …), evaluate(changed, …)).max_abs_diff`, on the same pictures."),
         within=1e-5 + right / 1000,
     )
     number_is(
         abs(points),
         abs(gap),
-        [(abs(gap) / 100, "That is a share. A point is one in a hundred: times 100.")],
-        "The accuracy of `changed` less that of `model`, in points, on the same pictures.",
+        [(abs(gap) / 100, _("That is a share. A point is one in a hundred: times 100."))],
+        _("The accuracy of `changed` less that of `model`, in points, on the same pictures."),
         within=1e-4 if gap else 0.0,
     )
 

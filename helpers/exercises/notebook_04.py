@@ -7,42 +7,51 @@ from helpers import coreml
 from helpers.coreml_runtime import load
 from helpers.data import Images
 from helpers.evaluation import Evaluation
+from helpers.plumbing.language import translated as _
 
 from . import Exercise, Wrong, call, number_is
 
 
 def most_hurt(worst: str, /, *, before: Evaluation, after: Evaluation, classes: tuple) -> None:
     if worst not in classes:
-        raise Wrong(f"{worst!r} is no class. They are {', '.join(classes)}.")
+        raise Wrong("{worst!r} is no class. They are {classes}.", worst=worst, classes=", ".join(classes))
     tables = [one.confusion() for one in (before, after)]
     shares = [table.diagonal() / table.sum(1).clamp(min=1) for table in tables]
     lost = shares[0] - shares[1]
     place = classes.index(worst)
     if lost[place] >= lost.max() - 0.01:
         return
-    cost = f"{worst} loses {100 * lost[place]:.0f} points, and another class more."
+    cost = _(
+        "{worst} loses {points:.0f} points, and another class more.", worst=worst, points=100 * lost[place]
+    )
     if lost[place] == lost.min():
-        raise Wrong(f"{cost} Most of all is the largest difference: before less after.")
+        raise Wrong("{cost} Most of all is the largest difference: before less after.", cost=cost)
     if shares[1][place] == shares[1].min():
         raise Wrong(
-            f"{cost} It is right least often with swapped colours; but it was not much better without."
+            "{cost} It is right least often with swapped colours; but it was not much better without.",
+            cost=cost,
         )
     if shares[0][place] == shares[0].min():
-        raise Wrong(f"{cost} It is the hardest class, and was so before the colours were swapped.")
+        raise Wrong("{cost} It is the hardest class, and was so before the colours were swapped.", cost=cost)
     answers = [table.diagonal() / table.sum(0).clamp(min=1) for table in tables]
     if place == (answers[0] - answers[1]).argmax():
         raise Wrong(
-            f"{cost} You divided by the columns: of the answers {worst}, how many are right. A class is a row."
+            "{cost} You divided by the columns: of the answers {worst}, how many are right. A class is a row.",
+            cost=cost,
+            worst=worst,
         )
     raise Wrong(
-        f"{cost} Divide the diagonal by the sum of each row, before and after, and take the difference."
+        "{cost} Divide the diagonal by the sum of each row, before and after, and take the difference.",
+        cost=cost,
     )
 
 
 def gentler(gentle: Path, points: float, /, *, compression: dict, data: Images) -> None:
     whole, half = (compression[name] for name in ("float32", "pruned"))
     if not gentle.exists():
-        raise Wrong(f"There is no file {gentle.name}. `coreml.save(model, path)` returns where it is.")
+        raise Wrong(
+            "There is no file {name}. `coreml.save(model, path)` returns where it is.", name=gentle.name
+        )
     kept = coreml.size(gentle) / whole["bytes"]
     if abs(kept - half["bytes"] / whole["bytes"]) < 0.01:
         raise Wrong("Half of the weights are zero in this file, as without `sparsity`.")
@@ -52,7 +61,8 @@ def gentler(gentle: Path, points: float, /, *, compression: dict, data: Images) 
         )
     if abs(kept - 0.73) > 0.03:
         raise Wrong(
-            f"This file has {kept:.0%} of the bytes. With three weights in ten left out it has about 73 %."
+            "This file has {kept:.0%} of the bytes. With three weights in ten left out it has about 73 %.",
+            kept=kept,
         )
     accuracy = Evaluation(load(gentle).probs(data.test_images), data.test_labels).accuracy
     right = 100 * (accuracy - half["accuracy"])
@@ -60,18 +70,25 @@ def gentler(gentle: Path, points: float, /, *, compression: dict, data: Images) 
         points,
         right,
         [
-            (right / 100, "That is a share. A point is one in a hundred: times 100."),
+            (right / 100, _("That is a share. A point is one in a hundred: times 100.")),
             (
                 100 * (accuracy - whole["accuracy"]),
-                "That is what is lost against the whole file. What comes back is counted from the half.",
+                _("That is what is lost against the whole file. What comes back is counted from the half."),
             ),
-            (-right, "The other way round: the accuracy of this file less that of the file that lost half."),
+            (
+                -right,
+                _("The other way round: the accuracy of this file less that of the file that lost half."),
+            ),
             (
                 100 * accuracy,
-                "That is the accuracy itself. How much more is it than with half of the weights?",
+                _("That is the accuracy itself. How much more is it than with half of the weights?"),
             ),
         ],
-        f"This file is right on {accuracy:.2%}, the one that lost half on {half['accuracy']:.2%}.",
+        _(
+            "This file is right on {accuracy:.2%}, the one that lost half on {half:.2%}.",
+            accuracy=accuracy,
+            half=half["accuracy"],
+        ),
         within=0.011,
     )
 
@@ -81,7 +98,8 @@ def words(right_words: Callable, /, *, good: Path, turned: Path, data: Images) -
     found = [call(right_words, path, images, labels) for path in (good, turned)]
     if any(isinstance(one, bool) or not isinstance(one, int | float) for one in found):
         raise Wrong(
-            f"Your function gives {found[0]!r:.60}. A share is a number from 0 to 1; of a tensor take .item()."
+            "Your function gives {found!r:.60}. A share is a number from 0 to 1; of a tensor take .item().",
+            found=found[0],
         )
     expected = []
     for path in (good, turned):
@@ -94,7 +112,8 @@ def words(right_words: Callable, /, *, good: Path, turned: Path, data: Images) -
         return
     if max(found) > 1:
         raise Wrong(
-            f"Your function gives {found[0]:g}: a share is the count, divided by the number of pictures."
+            "Your function gives {found:g}: a share is the count, divided by the number of pictures.",
+            found=found[0],
         )
     if found == [0, 0]:
         raise Wrong(
@@ -109,7 +128,9 @@ def words(right_words: Callable, /, *, good: Path, turned: Path, data: Images) -
             "The right file comes out as the wrong one. Whose labels does your function take for the answer?"
         )
     raise Wrong(
-        f"The share of right words is {expected[0]:.1%} in the right file; your function says {found[0]:.1%}."
+        "The share of right words is {right:.1%} in the right file; your function says {found:.1%}.",
+        right=expected[0],
+        found=found[0],
     )
 
 

@@ -11,6 +11,7 @@ from helpers.calibration import threshold
 from helpers.coreml_runtime import load
 from helpers.evaluation import Evaluation, evaluate
 from helpers.ios_app import CHINESE, template_files
+from helpers.plumbing.language import translated as _
 
 from . import Exercise, Wrong, number_is
 
@@ -23,18 +24,20 @@ def stricter(
         strict,
         right,
         [
-            (_threshold(choose, 0.95), "That is the threshold for 0.95, as it was."),
+            (_threshold(choose, 0.95), _("That is the threshold for 0.95, as it was.")),
             (
                 _threshold(judge, 0.99),
-                "That is chosen with the pictures that judge. It would be marking its own work.",
+                _("That is chosen with the pictures that judge. It would be marking its own work."),
             ),
             (
                 _threshold(before, 0.99),
-                "That is chosen before the temperature. The model has it inside, so `honest_choose`.",
+                _("That is chosen before the temperature. The model has it inside, so `honest_choose`."),
             ),
             (
                 0.99,
-                "0.99 is the share that has to be right. The probability from which on it is, has to be looked for.",
+                _(
+                    "0.99 is the share that has to be right. The probability from which on it is, has to be looked for."
+                ),
             ),
         ],
         "`threshold(honest_choose.probs, honest_choose.labels, right=0.99).value`",
@@ -47,19 +50,19 @@ def stricter(
         answered,
         share,
         [
-            (1 - share, "That is the share without an answer."),
+            (1 - share, _("That is the share without an answer.")),
             (
                 (gets * good).sum().item() / max(gets.sum().item(), 1),
-                "That is the share of the answers that are right. Asked is how many get one.",
+                _("That is the share of the answers that are right. Asked is how many get one."),
             ),
             (
                 (choose.probs.max(1).values >= right).double().mean().item(),
-                "Those are the pictures that the threshold was chosen with. Judge with the test images.",
+                _("Those are the pictures that the threshold was chosen with. Judge with the test images."),
             ),
-            (100 * share, "A share is from 0 to 1."),
-            (gets.sum().item(), "That is a count: divide it by the number of pictures."),
+            (100 * share, _("A share is from 0 to 1.")),
+            (gets.sum().item(), _("That is a count: divide it by the number of pictures.")),
         ],
-        "The share of `honest_judge.probs.max(1).values` that reach your threshold.",
+        _("The share of `honest_judge.probs.max(1).values` that reach your threshold."),
         within=1e-4,
     )
 
@@ -80,7 +83,8 @@ def wrong_model(
         raise Wrong("The model in it has no scale at all. Asked is 1/256 in place of 1/255.")
     if not math.isclose(scale, 1 / 256, rel_tol=1e-6):
         raise Wrong(
-            f"The model in it multiplies each pixel by 1/{1 / scale:.0f}. Asked is the wrong one, 1/256."
+            "The model in it multiplies each pixel by 1/{scale:.0f}. Asked is the wrong one, 1/256.",
+            scale=1 / scale,
         )
     if by_the_table:
         raise Wrong(
@@ -98,11 +102,16 @@ def wrong_model(
         by_pytorch,
         right,
         [
-            (differences.mean().item(), "That is the mean difference. Asked is the largest."),
-            (1 / 255 - 1 / 256, "That is the difference of the scales. Asked is that of the probabilities."),
+            (differences.mean().item(), _("That is the mean difference. Asked is the largest.")),
+            (
+                1 / 255 - 1 / 256,
+                _("That is the difference of the scales. Asked is that of the probabilities."),
+            ),
         ],
-        "`(load(file).probs(images[:100]) - evaluate(honest, images[:100], labels[:100]).probs).abs().max()`, with the "
-        "file in the wrong app.",
+        _(
+            "`(load(file).probs(images[:100]) - evaluate(honest, images[:100], labels[:100]).probs).abs().max()`, with the "
+            "file in the wrong app."
+        ),
         within=right / 100,
     )
 
@@ -117,7 +126,9 @@ def _model_in(folder: Path, *others: Path) -> Path:
         folder.glob(f"{folder.name}/*.mlmodel")
     )
     if not found:
-        raise Wrong(f"There is no app in {folder.name}: write_app makes one, with the model inside.")
+        raise Wrong(
+            "There is no app in {name}: write_app makes one, with the model inside.", name=folder.name
+        )
     return found[0]
 
 
@@ -129,7 +140,9 @@ def own_words(my_app: Path, kept: bool, /, *, app: Path) -> None:
         for label, entry in json.loads(text)["strings"].items()
     }
     if words.get("cat") != "小猫":
-        raise Wrong(f"In Labels.xcstrings the cat is {words.get('cat')}. `chinese=` brings other words.")
+        raise Wrong(
+            "In Labels.xcstrings the cat is {word}. `chinese=` brings other words.", word=words.get("cat")
+        )
     if words.get("dog") != CHINESE["dog"]:
         raise Wrong('The other nine have lost their Chinese. Give all of them: {**CHINESE, "cat": "小猫"}.')
     mine = (my_app / my_app.name / "AnswersView.swift").read_bytes()

@@ -8,6 +8,7 @@ from PIL.Image import Image
 
 from helpers import intervals, photos
 from helpers.evaluation import Evaluation
+from helpers.plumbing.language import translated as _
 
 from . import Exercise, Wrong, call, number_is
 
@@ -45,24 +46,26 @@ def squash(
         [
             (
                 -gain.value,
-                "That is what the middle gains over the whole. `gain(before, after)`: first the centre crop.",
+                _(
+                    "That is what the middle gains over the whole. `gain(before, after)`: first the centre crop."
+                ),
             ),
             (
                 intervals.share(after).value,
-                "That is the accuracy. What is asked for is the difference, of the same pictures: `gain`.",
+                _("That is the accuracy. What is asked for is the difference, of the same pictures: `gain`."),
             ),
         ],
-        "`intervals.gain(before, after)`, with True for each picture that is right.",
+        _("`intervals.gain(before, after)`, with True for each picture that is right."),
         within=1e-6,
     )
     if shown != (not gain.low <= 0 <= gain.high):
         raise Wrong(
-            f"The interval goes from {100 * gain.low:.1f} to {100 * gain.high:.1f} points. "
-            + (
-                "It contains 0, so the true difference may be none."
-                if shown
-                else "It does not contain 0, so a difference is shown."
-            )
+            "The interval goes from {low:.1f} to {high:.1f} points. {meaning}",
+            low=100 * gain.low,
+            high=100 * gain.high,
+            meaning=_("It contains 0, so the true difference may be none.")
+            if shown
+            else _("It does not contain 0, so a difference is shown."),
         )
 
 
@@ -82,7 +85,8 @@ def fog(fog: Callable, /) -> None:
     if half.max() > 1.0001:
         largest = half.max().item()
         raise Wrong(
-            f"A pixel becomes {largest:.3g}. White is 1 here; and it takes the place of the picture, it is not added to it."
+            "A pixel becomes {largest:.3g}. White is 1 here; and it takes the place of the picture, it is not added to it.",
+            largest=largest,
         )
     if torch.allclose(half, images * 0.5, atol=1e-5):
         raise Wrong("That is darkness: the pixels go towards 0, which is black. White is 1.")
@@ -116,23 +120,27 @@ def reversed_order(
         [
             (
                 photos.ask(file, forth, labels).accuracy,
-                "That is the end in the order of section 5. `reversed(changes.items())` turns it round.",
+                _("That is the end in the order of section 5. `reversed(changes.items())` turns it round."),
             ),
-            (100 * right, "A share is from 0 to 1."),
+            (100 * right, _("A share is from 0 to 1.")),
             (
                 photos.ask(file, images, labels).accuracy,
-                "That is the beginning: none of the five has been done.",
+                _("That is the beginning: none of the five has been done."),
             ),
         ],
-        "Do all five to the same pictures, one after the other from the last to the first, and ask FILE once.",
+        _(
+            "Do all five to the same pictures, one after the other from the last to the first, and ask FILE once."
+        ),
         within=5e-4,
     )
     if len(pair) != 2 or not set(pair) <= set(changes):
-        raise Wrong(f"`pair` is two of these names: {', '.join(changes)}.")
+        raise Wrong("`pair` is two of these names: {names}.", names=", ".join(changes))
     first, second = (changes[name] for name in pair)
     if torch.equal(first(second(images)), second(first(images))):
         raise Wrong(
-            f"{pair[0]} and {pair[1]}: in either order every pixel is the same. Which two get into each other's way?"
+            "{first} and {second}: in either order every pixel is the same. Which two get into each other's way?",
+            first=pair[0],
+            second=pair[1],
         )
 
 

@@ -9,21 +9,25 @@ from torch import nn
 from helpers import coreml
 from helpers.coreml_runtime import load
 from helpers.data import Images
+from helpers.plumbing.language import marked
+from helpers.plumbing.language import translated as _
 
 from . import Exercise, Wrong
 
 CAUSES = {"no_scale": 2, "sorted_labels": 6, "no_normalisation": 4}
 LINES = {
-    1: "Line 1 asks about the size, which is right.",
-    2: "Line 2 asks about the scale, which is right.",
-    3: "Line 3 asks how many channels there are, which is right.",
-    4: "Line 4 asks about the normalisation. Whatever else is wrong falls over there, too, under a wrong name.",
-    5: "Line 5 asks whether there is a softmax. There is: the numbers still sum to 1.",
-    6: "Line 6 asks whether the words are in order, which they are.",
-    7: "Line 7 asks whether neighbours matter. They do not.",
-    8: "Line 8 is about 16 bits. Whatever else is wrong falls over there, too, under a wrong name.",
-    9: "Line 9 compares everything, so it tells that something is wrong, and not what.",
-    10: "Line 10 asks about the photo, before it comes to the file.",
+    1: marked("Line 1 asks about the size, which is right."),
+    2: marked("Line 2 asks about the scale, which is right."),
+    3: marked("Line 3 asks how many channels there are, which is right."),
+    4: marked(
+        "Line 4 asks about the normalisation. Whatever else is wrong falls over there, too, under a wrong name."
+    ),
+    5: marked("Line 5 asks whether there is a softmax. There is: the numbers still sum to 1."),
+    6: marked("Line 6 asks whether the words are in order, which they are."),
+    7: marked("Line 7 asks whether neighbours matter. They do not."),
+    8: marked("Line 8 is about 16 bits. Whatever else is wrong falls over there, too, under a wrong name."),
+    9: marked("Line 9 compares everything, so it tells that something is wrong, and not what."),
+    10: marked("Line 10 asks about the photo, before it comes to the file."),
 }
 
 
@@ -34,22 +38,26 @@ def lines(no_scale: float, sorted_labels: float, no_normalisation: float, /) -> 
                 "`sorted_labels`: line 9 compares probabilities place by place, and these are right. The words are not."
             )
         if value != right:
-            raise Wrong(f"`{name}`: {LINES.get(int(value), 'The checklist has the lines 1 to 10.')}")
+            line = _(LINES[int(value)]) if value in LINES else _("The checklist has the lines 1 to 10.")
+            raise Wrong("`{name}`: {line}", name=name, line=line)
 
 
 def six_classes(six: Images, network: nn.Module, /, *, names: dict, cifar10: Images) -> None:
     if len(six.classes) != 6:
-        raise Wrong(f"There are {len(six.classes)} names. The truck needs one, too.")
+        raise Wrong("There are {names} names. The truck needs one, too.", names=len(six.classes))
     if tuple(six.train_images.shape[1:]) != (1, 28, 28):
         raise Wrong(
-            f"A picture is {'×'.join(map(str, six.train_images.shape[1:]))}. As in section 1, it has to be 1×28×28."
+            "A picture is {shape}. As in section 1, it has to be 1×28×28.",
+            shape="×".join(map(str, six.train_images.shape[1:])),
         )
     chosen = [cifar10.classes.index(name) for name in [*names, "truck"]]
     for theirs, mine in ((cifar10.train_labels, six.train_labels), (cifar10.test_labels, six.test_labels)):
         kept = theirs[torch.isin(theirs, torch.tensor(chosen))]
         if len(mine) != len(kept):
             raise Wrong(
-                f"There are {len(mine):,} pictures in a part where the six classes have {len(kept):,}. Which are missing?"
+                "There are {mine:,} pictures in a part where the six classes have {kept:,}. Which are missing?",
+                mine=len(mine),
+                kept=len(kept),
             )
         if mine.max() > 5 or not torch.equal(torch.tensor(chosen)[mine], kept):
             raise Wrong(
@@ -59,7 +67,8 @@ def six_classes(six: Images, network: nn.Module, /, *, names: dict, cifar10: Ima
         outputs = network.eval()(torch.zeros(1, 1, 28, 28)).shape
     if tuple(outputs) != (1, 6):
         raise Wrong(
-            f"The network gives {outputs[-1]} numbers for a picture. It needs one for each of the six classes."
+            "The network gives {numbers} numbers for a picture. It needs one for each of the six classes.",
+            numbers=outputs[-1],
         )
 
 
@@ -67,9 +76,13 @@ def own_network(
     network: nn.Module, file: Path, /, *, ours: type, images: torch.Tensor, classes: tuple
 ) -> None:
     if any(isinstance(part, ours) for part in network.modules()):
-        raise Wrong(f"This is {ours.__name__}, the network of this notebook. Put another in its place.")
+        raise Wrong(
+            "This is {name}, the network of this notebook. Put another in its place.", name=ours.__name__
+        )
     if not file.exists():
-        raise Wrong(f"There is no file {file.name}. `coreml.save(converted, path)` returns where it is.")
+        raise Wrong(
+            "There is no file {name}. `coreml.save(converted, path)` returns where it is.", name=file.name
+        )
     said = coreml.describe(file)
     if said.get("labels") is None:
         raise Wrong(
@@ -77,7 +90,9 @@ def own_network(
         )
     if tuple(said["labels"]) != tuple(classes):
         raise Wrong(
-            f"The file says {', '.join(said['labels'])}, the data {', '.join(classes)}. The order counts."
+            "The file says {labels}, the data {classes}. The order counts.",
+            labels=", ".join(said["labels"]),
+            classes=", ".join(classes),
         )
     if not math.isclose(said["scale"] or 1, 1 / 255, rel_tol=1e-6):
         raise Wrong(

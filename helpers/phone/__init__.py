@@ -2,10 +2,11 @@
 
 Notebook 06 introduces it: ``serve()``, or on a command line ``python -m helpers.phone MODEL``. The answers come from
 ``helpers.coreml_runtime`` after ``helpers.photos`` has opened the picture. The rooms: ``roads`` asks, ``collection``
-keeps and counts, ``server`` listens, ``page.html`` is what the phone shows; ``widget`` is for a kernel that no phone
-can reach; ``things`` tells which photos show the same.
+keeps and counts, ``server`` listens, ``page.html`` is what the phone shows, ``words`` what it says; ``widget`` is for
+a kernel that no phone can reach; ``things`` tells which photos show the same.
 """
 
+import html
 import ipaddress
 import os
 import socket
@@ -16,6 +17,8 @@ from typing import Any
 import segno
 from IPython import get_ipython
 from IPython.display import HTML, display
+
+from helpers.plumbing.language import translated as _
 
 from .collection import Collection
 from .roads import Roads
@@ -73,7 +76,12 @@ def serve(
     if port not in range(2**16):
         raise ValueError(f"port={port!r} is a whole number from 0, which is any that is free, to 65535.")
     if remote := [name for sign, name in REMOTE.items() if os.environ.get(sign)]:
-        print(f"This kernel runs on {remote[0]}, where no phone can reach it. Upload photos here instead.")
+        print(
+            _(
+                "This kernel runs on {where}, where no phone can reach it. Upload photos here instead.",
+                where=remote[0],
+            )
+        )
         return upload(model, threshold=threshold, folder=folder)
     collection = Collection(Roads(model, threshold), folder)
     host = lan if isinstance(lan, str) else _address() if lan else "127.0.0.1"
@@ -112,20 +120,26 @@ def _address() -> str:
 
 
 def _show(server: Server, host: str, lan: bool, minutes: float) -> None:
-    words = ["Only this computer can open it. serve(lan=True) lets a phone in the same Wi-Fi in."]
+    words = [_("Only this computer can open it. serve(lan=True) lets a phone in the same Wi-Fi in.")]
     if lan:
         words = [
-            "Every device in this network that knows the address can open it: scan the code with the phone."
+            _(
+                "Every device in this network that knows the address can open it: scan the code with the phone."
+            )
         ]
         if not ipaddress.ip_address(host).is_private:
             words += [
-                f"{host} is an address of the whole internet, not of a local network: whoever knows it can."
+                _(
+                    "{host} is an address of the whole internet, not of a local network: whoever knows it can.",
+                    host=host,
+                )
             ]
-    words += [f"It ends with this process, with stop(), or after {minutes:g} minutes."]
+    words += [_("It ends with this process, with stop(), or after {minutes:g} minutes.", minutes=minutes)]
     code = segno.make(server.address, micro=False)
     if hasattr(get_ipython(), "kernel"):
         link = f'<a href="{server.address}" target="_blank" rel="noreferrer">{server.address}</a>'
-        image = f'<img alt="QR code of the address" src="{code.png_data_uri(scale=4)}">'
+        alt = html.escape(_("QR code of the address"))
+        image = f'<img alt="{alt}" src="{code.png_data_uri(scale=4)}">'
         display(HTML("<br>".join([image, link, *words])))
     else:
         code.terminal(out=sys.stdout, compact=True)

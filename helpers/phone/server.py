@@ -24,6 +24,7 @@ from tornado import httpserver, web
 from helpers import photos
 from helpers.ios_app import CHINESE
 from helpers.phone.collection import Collection
+from helpers.phone.words import everywhere
 
 PAGE = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
 LARGEST, ALL_BODIES = 20 * 2**20, 256 * 2**20
@@ -71,6 +72,7 @@ class Server:
         setup = {
             "labels": roads.labels,
             "networks": [*roads.networks],
+            "texts": everywhere(),
             "chinese": CHINESE,
             "largest": LARGEST,
         }

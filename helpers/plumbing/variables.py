@@ -7,6 +7,7 @@ CHAPTER_CIFAR10      a shared folder with ``cifar-10-batches-py/`` in it, looked
 CHAPTER_MIRROR       the address of a copy of CIFAR-10's archive, asked first
 CHAPTER_PHOTOS       the folder of the learner's own photos, in place of ``photos/``
 CHAPTER_ARTIFACTS    the folder for everything that is made, in place of ``artifacts/``
+CHAPTER_LANGUAGE     the language of the answers, in place of the notebook's (``language``)
 ===================  ==================================================================
 
 ``make setup`` imports this with whatever Python 3 the machine has.

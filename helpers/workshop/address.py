@@ -15,6 +15,8 @@ import nbformat
 from helpers.plumbing import paths
 
 PROJECT = paths.ROOT / "pyproject.toml"
+CITATION = paths.ROOT / "CITATION.cff"
+CITED = re.compile(r"^repository-code: .*\n", re.MULTILINE)
 TABLE = re.compile(r"\[project\.urls\]\nRepository = \"[^\"]*\"\n\n")
 GITHUB = re.compile(r"https://github\.com/([\w.-]+)/([\w.-]+)")
 NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("0*.ipynb"))
@@ -73,7 +75,7 @@ def badges(where: str | None) -> str:
 
 
 def write(where: str | None) -> None:
-    """Put the address into pyproject.toml, and make the notebooks' first cells and the README from it.
+    """Put the address into pyproject.toml and CITATION.cff, and make the notebooks' first cells and the README from it.
 
     Raises:
         ValueError: a notebook does not begin as the address before made it.
@@ -92,8 +94,12 @@ def write(where: str | None) -> None:
         text = text.replace(
             "[tool.setuptools]\n", f'[project.urls]\nRepository = "{where}"\n\n[tool.setuptools]\n', 1
         )
-    with paths.replacing(PROJECT) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    cited = CITED.sub("", CITATION.read_text(encoding="utf-8"))
+    if where:
+        cited = cited.replace("license: ", f"repository-code: {where}\nlicense: ", 1)
+    for path, content in {PROJECT: text, CITATION: cited}.items():
+        with paths.replacing(path) as temporary:
+            temporary.write_text(content, encoding="utf-8")
     for path, notebook in changed.items():
         with paths.replacing(path) as temporary:
             nbformat.write(notebook, temporary)
@@ -114,6 +120,9 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         write(None if given == "--none" else where)
+        print(
+            "The notebooks and the README have changed. Carry that into the other languages: make translate"
+        )
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

@@ -24,6 +24,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from helpers.plumbing import download, paths, variables
+from helpers.plumbing.language import ENGLISH, language, marked
+from helpers.plumbing.language import translated as _
 from helpers.workshop import environment
 
 Row = tuple[bool, str, str]
@@ -32,7 +34,7 @@ Row = tuple[bool, str, str]
 LEAST_MEMORY_GB = 2
 """GB. With less, the training of quick mode, which has 2.3 GB in use at most (``make bench``), may not end."""
 
-SETUP = "run `make setup`"
+SETUP = marked("run `make setup`")
 
 ANSWER_SECONDS = 5.0
 """For a source of the data to answer."""
@@ -54,7 +56,7 @@ def system() -> list[Row]:
     """The operating system and the processor."""
     name = f"{platform.system()}, {platform.machine()}"
     problem = environment.why_no_build()
-    return [(not problem, "a system with Core ML Tools", problem or name)]
+    return [(not problem, _("a system with Core ML Tools"), problem or name)]
 
 
 def packages() -> list[Row]:
@@ -63,44 +65,51 @@ def packages() -> list[Row]:
     names = {f"{name} {version}" for name, version, _ in environment.pins("requirements.txt")}
     if any(ok for ok, what, _ in rows if what in names):
         return rows
-    rows = [row for row in rows if row[1] not in names and "in turn" not in row[1]]
-    return [*rows, (False, "the pinned packages", f"none is here: {SETUP}")]
+    rows = [row for row in rows if row[1] not in names and row[1] != _("what these need in turn")]
+    return [*rows, (False, _("the pinned packages"), _("none is here: {setup}", setup=_(SETUP)))]
 
 
 def memory() -> list[Row]:
     """The memory that is free, for this process and in this container."""
-    free = {"this process": resource.getrlimit(resource.RLIMIT_AS)[0]}
-    if free["this process"] == resource.RLIM_INFINITY:
+    free = {_("this process"): resource.getrlimit(resource.RLIMIT_AS)[0]}
+    if free[_("this process")] == resource.RLIM_INFINITY:
         free.clear()
     with contextlib.suppress(ImportError):
         import psutil
 
-        free["this machine"] = psutil.virtual_memory().available
+        free[_("this machine")] = psutil.virtual_memory().available
     with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit
         folder = Path("/sys/fs/cgroup")
         most, used = (int((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
         cached = re.search(r"^inactive_file (\d+)", (folder / "memory.stat").read_text(), re.M)
-        free["this container"] = most - used + int(cached[1] if cached else 0)
+        free[_("this container")] = most - used + int(cached[1] if cached else 0)
     if not free:
         return []
     where, least = min(free.items(), key=lambda item: item[1])
     found = f"{least / 1e9:.1f} GB"
     if least < LEAST_MEMORY_GB * 1e9:
-        found += f" for {where}: close other programs, or give it more. MODE=smoke needs least"
-    return [(least >= LEAST_MEMORY_GB * 1e9, f"{LEAST_MEMORY_GB} GB of free memory", found)]
+        found = _(
+            "{found} for {where}: close other programs, or give it more. MODE=smoke needs least",
+            found=found,
+            where=where,
+        )
+    return [(least >= LEAST_MEMORY_GB * 1e9, _("{least} GB of free memory", least=LEAST_MEMORY_GB), found)]
 
 
 def artifacts() -> list[Row]:
     """The folder for what the notebooks make, which may be on another disk than the project."""
-    what = f"{variables.called('CHAPTER_ARTIFACTS') if variables.read('CHAPTER_ARTIFACTS') else 'artifacts/'} to write to"
+    where = variables.called("CHAPTER_ARTIFACTS") if variables.read("CHAPTER_ARTIFACTS") else "artifacts/"
+    what = _("{where} to write to", where=where)
     try:
         folder = paths.artifacts_dir()
     except OSError as error:
         return [(False, what, str(error))]
     free = os.statvfs(folder)
     free_gb = free.f_bavail * free.f_frsize / 1e9
-    advice = "" if free_gb > 1 else ": free some, or set CHAPTER_ARTIFACTS to a folder on another disk"
-    return [(free_gb > 1, what, f"{free_gb:.1f} GB free{advice}")]
+    found = _("{free:.1f} GB free", free=free_gb)
+    if free_gb <= 1:
+        found = _("{found}: free some, or set CHAPTER_ARTIFACTS to a folder on another disk", found=found)
+    return [(free_gb > 1, what, found)]
 
 
 def helpers_here() -> list[Row]:
@@ -108,8 +117,10 @@ def helpers_here() -> list[Row]:
     code = [sys.executable, "-c", "import helpers; print(helpers.__file__)"]
     answer = subprocess.run(code, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True)
     ours = answer.stdout.strip() and Path(answer.stdout.strip()).resolve().is_relative_to(paths.ROOT)
-    found = "are imported" if ours else f"those of another are imported, or none: {SETUP}"
-    return [(bool(ours), "the helpers of this folder", found)]
+    found = (
+        _("are imported") if ours else _("those of another are imported, or none: {setup}", setup=_(SETUP))
+    )
+    return [(bool(ours), _("the helpers of this folder"), found)]
 
 
 # -- what runs in a process of its own --------------------------------------------------------------
@@ -133,8 +144,9 @@ def native() -> list[Row]:
     except ImportError as error:
         version = dict((name, pin) for name, pin, _ in environment.pins("requirements.txt"))["coremltools"]
         command = f"{here('python')} -m pip install --force-reinstall --no-deps --only-binary :all: coremltools=={version}"
-        return [(False, "", f"{str(error).splitlines()[0]}. Type: {command}")]
-    return [(True, "", "load")]
+        said = str(error).splitlines()[0]
+        return [(False, "", _("{said}. Type: {command}", said=said, command=command))]
+    return [(True, "", _("load"))]
 
 
 def data() -> list[Row]:
@@ -150,29 +162,41 @@ def data() -> list[Row]:
     sources = _sources(cifar10)
     answers = any(ok for ok, _, _ in sources)
     if wrong and wrong[0].startswith(shared):
-        text = f"{wrong[0]}Copy {cifar10.FOLDER} there again, or type: unset {shared}"
+        text = _(
+            "{said} Copy {folder} there again, or type: unset {name}",
+            said=wrong[0].rstrip(),
+            folder=cifar10.FOLDER,
+            name=shared,
+        )
     elif wrong:
-        folder = '"$CHAPTER_DATA"' if variables.read("CHAPTER_DATA") else "data"
-        text = f"{wrong[0]}Type: rm -r {folder}/{cifar10.FOLDER}. The next notebook downloads it again"
+        text = _(
+            "{said} Type: rm -r {folder}/{name}. The next notebook downloads it again",
+            said=wrong[0].rstrip(),
+            folder='"$CHAPTER_DATA"' if variables.read("CHAPTER_DATA") else "data",
+            name=cifar10.FOLDER,
+        )
     elif found is not None:
         text = said[-1].removesuffix(".")
     elif answers:
-        text = "not here yet; the first notebook that needs it downloads it (170 MB)"
+        text = _("not here yet; the first notebook that needs it downloads it (170 MB)")
     else:
-        text = f"not here, and no source answers. Copy data/{cifar10.FOLDER} from another machine, or set CHAPTER_CIFAR10"
-    rows = [(not wrong and (found is not None or answers), PARTS["data"], text)]
+        text = _(
+            "not here, and no source answers. Copy data/{folder} from another machine, or set CHAPTER_CIFAR10",
+            folder=cifar10.FOLDER,
+        )
+    rows = [(not wrong and (found is not None or answers), _(PARTS["data"]), text)]
     for ok, name, text in sources:
         if not ok and name == mirror:
-            text += f". Start that server, or type: unset {mirror}"
+            text = _("{said}. Start that server, or type: unset {name}", said=text, name=mirror)
         elif not ok and (found is not None or answers):
-            ok, text = (
-                True,
-                "not needed: the data is here"
+            ok = True
+            text = (
+                _("not needed: the data is here")
                 if found is not None
-                else f"not needed: another answers ({text})",
+                else _("not needed: another answers ({said})", said=text)
             )
         elif not ok:
-            text += ". Check the network"
+            text = _("{said}. Check the network", said=text)
         rows.append((ok, name, text))
     return rows
 
@@ -183,7 +207,7 @@ def _sources(cifar10) -> list[Row]:
     try:
         urls = cifar10._sources()
     except ValueError:
-        return [(False, mirror, "is no web address, which begins with http")]
+        return [(False, mirror, _("is no web address, which begins with http"))]
     rows: list[Row] = [(False, "", "")] * len(urls)
 
     def ask(place: int, url: str) -> None:
@@ -191,7 +215,7 @@ def _sources(cifar10) -> list[Row]:
         began = time.monotonic()
         try:
             download.ask(url).close()
-            rows[place] = (True, name, f"answers in {time.monotonic() - began:.1f} s")
+            rows[place] = (True, name, _("answers in {seconds:.1f} s", seconds=time.monotonic() - began))
         except download.SourceFailed as failure:
             rows[place] = (False, name, str(failure))
 
@@ -208,7 +232,7 @@ def kernel() -> list[Row]:
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
     from jupyter_client.manager import start_new_kernel
 
-    renew = f"Type: {here('python')} -m ipykernel install --sys-prefix"
+    renew = _("Type: {python} -m ipykernel install --sys-prefix", python=here("python"))
     try:
         folder = Path(KernelSpecManager().get_kernel_spec("python3").resource_dir)
         manager, client = start_new_kernel(
@@ -218,7 +242,7 @@ def kernel() -> list[Row]:
             stderr=subprocess.DEVNULL,
         )
     except (NoSuchKernel, RuntimeError, OSError) as error:
-        return [(False, "", f"does not start ({type(error).__name__}). {renew}")]
+        return [(False, "", _("does not start ({error}). {renew}", error=type(error).__name__, renew=renew))]
     try:
         asked = {"python": "__import__('sys').prefix", "helpers": "__import__('helpers') and 1"}
         reply = client.execute("", user_expressions=asked, reply=True, timeout=90)["content"][
@@ -230,11 +254,14 @@ def kernel() -> list[Row]:
     python = reply["python"].get("data", {}).get("text/plain", "").strip("'\"")
     if os.path.realpath(python) != os.path.realpath(sys.prefix):
         if not folder.resolve().is_relative_to(Path(sys.prefix).resolve()):
-            renew = f"Type: {here('jupyter')} kernelspec remove python3. It removes the other one"
-        return [(False, "", f"the kernel python3 starts another Python than this one. {renew}")]
+            command = f"{here('jupyter')} kernelspec remove python3"
+            renew = _("Type: {command}. It removes the other one", command=command)
+        return [
+            (False, "", _("the kernel python3 starts another Python than this one. {renew}", renew=renew))
+        ]
     if reply["helpers"]["status"] != "ok":
-        return [(False, "", f"has no helpers: {SETUP}")]
-    return [(True, "", "starts this Python, and has the helpers")]
+        return [(False, "", _("has no helpers: {setup}", setup=_(SETUP)))]
+    return [(True, "", _("starts this Python, and has the helpers"))]
 
 
 def trust() -> list[Row]:
@@ -242,18 +269,22 @@ def trust() -> list[Row]:
     import nbformat
     from nbformat.sign import NotebookNotary
 
-    notary, trusted, names = NotebookNotary(), 0, sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
+    folder = paths.ROOT / "notebooks" / ("" if language() == ENGLISH else language())
+    notary, trusted, names = NotebookNotary(), 0, sorted(folder.glob("*.ipynb"))
     for path in names:
         try:
             trusted += notary.check_signature(nbformat.read(path, as_version=4))
         except Exception as error:  # nbformat has many errors for a damaged file
-            return [
-                (False, "", f"{paths.shorten(path)} is damaged ({type(error).__name__}). Type: make reset")
-            ]
-    found = f"{trusted} of {len(names)} trusted"
+            name, kind = paths.shorten(path), type(error).__name__
+            return [(False, "", _("{name} is damaged ({error}). Type: make reset", name=name, error=kind))]
+    found = _("{trusted} of {all} trusted", trusted=trusted, all=len(names))
     if trusted < len(names):
-        found += "; in the others a graph is a still picture until its cell is run. To see all move, type: "
-        found += f"{here('jupyter')} trust notebooks/*.ipynb"
+        found = _(
+            "{found}; in the others a graph is a still picture until its cell is run. To see all move, type: {jupyter} trust {folder}/*.ipynb",
+            found=found,
+            jupyter=here("jupyter"),
+            folder=paths.shorten(folder),
+        )
     return [(True, "", found)]
 
 
@@ -262,20 +293,19 @@ def chromium() -> list[Row]:
     from helpers.netron_view import pictures
 
     if pictures.browser():
-        return [(True, "", "here")]
+        return [(True, "", _("here"))]
     if os.environ.get("CHROMIUM"):
-        return [
-            (False, "", "CHROMIUM is set, and no program is there. Set it to one, or type: unset CHROMIUM")
-        ]
-    return [(True, "", "not here, and not needed: it draws still pictures of graphs that are yours")]
+        said = _("CHROMIUM is set, and no program is there. Set it to one, or type: unset CHROMIUM")
+        return [(False, "", said)]
+    return [(True, "", _("not here, and not needed: it draws still pictures of graphs that are yours"))]
 
 
 PARTS = {
-    "device": "device and number type",
-    "native": "Core ML Tools' native parts",
+    "device": marked("device and number type"),
+    "native": marked("Core ML Tools' native parts"),
     "data": "CIFAR-10",
-    "kernel": "the notebooks' kernel",
-    "trust": "the notebooks",
+    "kernel": marked("the notebooks' kernel"),
+    "trust": marked("the notebooks"),
     "chromium": "Chromium",
 }
 """The functions that run in a process of their own, and what each looks at."""
@@ -292,16 +322,19 @@ def apart(part: str) -> list[Row]:
             capture_output=True,
             text=True,
             timeout=PART_SECONDS,
+            env={**os.environ, "CHAPTER_LANGUAGE": language()},
         )
     except subprocess.TimeoutExpired:
-        return [
-            (False, PARTS[part], f"no answer in {PART_SECONDS} s. Close other programs, then run this again")
-        ]
+        found = _("no answer in {seconds} s. Close other programs, then run this again", seconds=PART_SECONDS)
+        return [(False, _(PARTS[part]), found)]
     with contextlib.suppress(ValueError, IndexError):
         rows = json.loads(answer.stdout.splitlines()[-1])
-        return [(ok, what or PARTS[part], found) for ok, what, found in rows]
-    said = (answer.stderr.strip().splitlines() or [f"its process ended with code {answer.returncode}"])[-1]
-    return [(False, PARTS[part], f"{said:.200}: {SETUP}")]
+        return [(ok, what or _(PARTS[part]), found) for ok, what, found in rows]
+    said = (
+        answer.stderr.strip().splitlines()
+        or [_("its process ended with code {code}", code=answer.returncode)]
+    )[-1]
+    return [(False, _(PARTS[part]), f"{said:.200}: {_(SETUP)}")]
 
 
 def tell(part: str) -> None:
@@ -337,7 +370,7 @@ def check():
     bare = False
     for look in (system, packages, memory, artifacts, helpers_here):
         for ok, what, found in look():
-            bare = bare or what == "the pinned packages"
+            bare = bare or what == _("the pinned packages")
             yield ok, what, without_names(found)
     for part in () if bare else PARTS:
         for ok, what, found in apart(part):
@@ -355,9 +388,12 @@ def main() -> int:
         print("\nInterrupted.", file=sys.stderr)
         return 1
     if wrong:
-        print(f"\nTo fix: {wrong}. Do what the first such line says, then run `make doctor` again.")
+        said = _(
+            "To fix: {count}. Do what the first such line says, then run `make doctor` again.", count=wrong
+        )
     else:
-        print("\nEverything is right.")
+        said = _("Everything is right.")
+    print(f"\n{said}")
     return int(wrong > 0)
 
 

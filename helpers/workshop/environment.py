@@ -410,21 +410,24 @@ def check():
     Notebook 00 prints them. A row fails when the learner cannot go on without
     doing something about it, and ``found`` then says what.
     """
+    from helpers.plumbing.language import translated
+
     different = differences()
-    missing = "missing: run `make setup`, then choose .venv as the kernel"
+    missing = translated("missing: run `make setup`, then choose .venv as the kernel")
     rows = [(supported(sys.version_info), names_of_supported(), "Python " + platform.python_version())]
     for package, wanted, _ in pins("requirements.txt"):
         _, found = different.pop(package, (wanted, wanted))
         if found != wanted:
-            found = found + ": run `make setup`" if found else missing
+            found = translated("{found}: run `make setup`", found=found) if found else missing
         rows.append((found == wanted, "%s %s" % (package, wanted), found))
     others = ["%s %s" % (package, found or "missing") for package, (_, found) in different.items()]
-    found = ", ".join(others[:3]) + ": run `make setup`" if others else "as pinned"
-    rows.append((not others, "what these need in turn", found))
+    found = translated("as pinned")
+    if others:
+        found = translated("{found}: run `make setup`", found=", ".join(others[:3]))
+    rows.append((not others, translated("what these need in turn"), found))
     free = free_gb()
-    rows.append(
-        (free > 1, "1 GB of free disk", "%.0f GB" % free if free > 1 else "%.1f GB: free some" % free)
-    )
+    found = "%.0f GB" % free if free > 1 else translated("{free:.1f} GB: free some", free=free)
+    rows.append((free > 1, translated("1 GB of free disk"), found))
     return rows
 
 

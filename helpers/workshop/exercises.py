@@ -14,7 +14,7 @@ import nbformat
 
 from helpers.exercises import MARKED, SOLUTIONS
 from helpers.plumbing import paths
-from helpers.workshop import run
+from helpers.workshop import run, saved
 
 
 def start(code: str) -> str:
@@ -84,11 +84,12 @@ def main(arguments=None) -> int:
         if chosen.names and not solutions.name.startswith(tuple(chosen.names)):
             continue
         if chosen.run:
+            made = saved.made_by()
             notebook, _, error = run.execute(solutions)
             if error:
                 print(f"\n{solutions.name} stopped with an error:\n\n{error}", file=sys.stderr)
                 return 1
-            run.save_outputs(notebook, solutions)
+            run.save_outputs(notebook, solutions, made)
         path = run.NOTEBOOKS / solutions.name
         notebook = nbformat.read(path, as_version=4)
         with paths.replacing(path) as temporary:

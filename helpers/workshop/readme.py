@@ -81,6 +81,17 @@ def the_numbers() -> str:
     )
 
 
+def the_book() -> str:
+    """How large the book is and how long it takes to build; nothing while nobody has measured it."""
+    found = read("book")
+    if not found:
+        return "Nobody has measured yet how long it takes."
+    return (
+        f"{found['pages']} pages, {found['megabytes']} MB, built in {found['seconds']} seconds "
+        f"({found['machine']}; languages: {', '.join(found['languages'])})."
+    )
+
+
 BENCH = """### Against a beginner's loop
 
 `make bench` trains one network with the loop of a first tutorial (`DataLoader`, PIL pictures, 32-bit numbers, Adam at 0.001, the same rate all the time) and with the `quick` recipe. Then it takes every trick of the recipe away, one at a time. All learn from the same 45,000 images and are judged by the 5,000 held out; the test images are asked once, at the end. What is compared in time takes turns, on a part of the pictures and with the machine to itself, because a machine's speed drifts; the clock stands during validation."""
@@ -282,6 +293,7 @@ TABLES = {
     "photos": the_photos,
     "bench": the_bench,
     "speedrun": the_speedrun,
+    "book": the_book,
 }
 
 

@@ -58,7 +58,7 @@ from traitlets.config import Config
 from helpers import chapter
 from helpers.plumbing import paths
 from helpers.plumbing.mode import mode
-from helpers.workshop import pages, reset
+from helpers.workshop import pages, reset, saved
 from helpers.workshop.environment import alone
 
 NOTEBOOKS = paths.ROOT / "notebooks"
@@ -275,8 +275,12 @@ def write_page(notebook, name: str, beside: Collection[str] = ()) -> None:
     pages.write(notebook, folder / f"{name}.html", beside)
 
 
-def save_outputs(notebook, path) -> None:
-    """Put the outputs back into ``notebooks/``, without what changes from run to run."""
+def save_outputs(notebook, path, made: dict[str, str] | None = None) -> None:
+    """Put the outputs back into ``notebooks/``, without what changes from run to run.
+
+    ``made`` is ``saved.made_by()`` as it was before the notebook ran; by default it is asked now.
+    """
+    notebook.metadata["made_by"] = (made or saved.made_by()) | {"cells": saved.cells(notebook)}
     strip_output(notebook, keep_output=True, keep_count=True, keep_id=False, extra_keys=VOLATILE)
     with paths.replacing(path) as temporary:
         nbformat.write(notebook, temporary)
@@ -385,6 +389,7 @@ def run_all(notebooks, chosen) -> int:
     starting: list[float] = []
     importing: list[float] = []
     beside = {path.stem for path in [*notebooks, *pages.texts(), *pages_folder().glob("*.html")]}
+    made = saved.made_by() if chosen.save else None
     for path in notebooks:
         notebook, seconds[path.stem], error = execute(path, starting.append)
         with interruption.later():
@@ -394,7 +399,7 @@ def run_all(notebooks, chosen) -> int:
             return 1
         with interruption.later():
             if chosen.save:
-                save_outputs(notebook, path)
+                save_outputs(notebook, path, made)
         if chosen.measure:
             importing.append(import_seconds(notebook))
     with interruption.later():
