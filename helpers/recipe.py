@@ -131,7 +131,15 @@ class Recipe:
     @classmethod
     def full(cls) -> "Recipe":
         """The recipe of the shipped checkpoint; its seed is the median one of the five that ``make bench`` trains."""
-        return cls(name="full", seed=4, epochs=15, learning_rate=0.03, crop_padding=3, sizes=(16, 24, 32, 32))
+        return cls(
+            name="full",
+            seed=4,
+            epochs=15,
+            learning_rate=0.03,
+            crop_padding=3,
+            sizes=(16, 24, 32, 32),
+            width=1.5,
+        )
 
     @classmethod
     def camera(cls) -> "Recipe":
