@@ -31,7 +31,7 @@ CHINESE = "3 · 导出为 ONNX"
 
 def toy_edition(folder):
     """The English notebooks and texts, and beside them an edition of which a little is Chinese."""
-    ignored = shutil.ignore_patterns(".*")
+    ignored = shutil.ignore_patterns(".*", "zh")
     shutil.copytree(book_sources.NOTEBOOKS, folder / "notebooks", ignore=ignored)
     (folder / "notebooks/zh").mkdir()
     for path in (folder / "notebooks").glob("*.md"):

@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import shlex
@@ -354,8 +355,9 @@ def test_the_hook_before_a_commit_cleans_a_notebook_as_make_notebooks_does(tmp_p
         "signature": "s",
     }
     saved, hooked = tmp_path / "saved.ipynb", tmp_path / "hooked.ipynb"
+    run.save_outputs(copy.deepcopy(notebook), saved)
+    notebook.metadata["made_by"] = nbformat.read(saved, as_version=4).metadata["made_by"]
     nbformat.write(notebook, hooked)
-    run.save_outputs(notebook, saved)
     hooks = yaml.safe_load((paths.ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0][
         "hooks"
     ]

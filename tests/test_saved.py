@@ -21,8 +21,18 @@ def made(monkeypatch):
     return saved.made_by()
 
 
-@pytest.mark.skip(reason="no notebook has a record before the next `make notebooks`; then delete this line")
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.relative_to(FOLDER).as_posix())
+def recorded(path):
+    """The notebook, whose test is known to fail as long as it was saved before there were records."""
+    record = "made_by" in nbformat.read(path, as_version=4).metadata
+    marks = (
+        ()
+        if record
+        else pytest.mark.xfail(strict=True, reason="saved before notebooks recorded what made them")
+    )
+    return pytest.param(path, marks=marks, id=path.relative_to(FOLDER).as_posix())
+
+
+@pytest.mark.parametrize("path", map(recorded, NOTEBOOKS))
 def test_a_saved_notebook_is_that_of_todays_code_and_recipe(path, made):
     changed = saved.out_of_date(nbformat.read(path, as_version=4), made)
     assert not changed, f"{path.name}: changed since it was saved: {changed}. {saved.AGAIN}{path.name[:2]}"

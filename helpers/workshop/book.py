@@ -59,6 +59,7 @@ def settings(language: str, title: str) -> dict:
         "html_theme": "sphinx_book_theme",
         "html_title": title,
         "html_copy_source": False,
+        "html_domain_indices": False,
         "html_show_copyright": False,
         "html_show_sphinx": False,
         "html_sidebars": {"**": ["navbar-logo.html", "search-button-field.html", "sbt-sidebar-nav.html"]},

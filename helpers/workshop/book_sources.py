@@ -134,7 +134,9 @@ class Sources:
             self._page(f"reference/{name}", text)
 
     def _from_readme(self) -> None:
-        text = self._linked(self._readme.read_text(encoding="utf-8"), self._readme)
+        text = self._readme.read_text(encoding="utf-8")
+        text = re.sub(r"^\[English\]\(README.*\n\n", "", text, flags=re.M)  # every page has its switch
+        text = self._linked(text, self._readme)
         head, *sections = re.split(r"^(?=## )", text, flags=re.M)
         front = "".join([head, *sections[:FRONT]])
         trees = [
