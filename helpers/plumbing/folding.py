@@ -45,11 +45,12 @@ def _fold(row: nn.Sequential) -> int:
         before = place - 1
         pooled = before > 0 and type(layers[before]) in POOLINGS and not layers[before].return_indices
         before -= pooled
-        if before < 0 or type(norm) is not nn.BatchNorm2d or type(layers[before]) is not nn.Conv2d:
+        conv = layers[before] if before >= 0 else None
+        if type(norm) is not nn.BatchNorm2d or type(conv) is not nn.Conv2d:
             continue
         scale = norm.weight
         if norm.running_var is None or (pooled and scale is not None and (scale < 0).any()):
             continue
-        row[before], row[place] = fuse_conv_bn_eval(layers[before], norm), nn.Identity()
+        row[before], row[place] = fuse_conv_bn_eval(conv, norm), nn.Identity()
         found += 1
     return found
