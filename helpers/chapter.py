@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from helpers.plumbing import paths
-from helpers.plumbing.language import marked, translated
+from helpers.plumbing.language import marked, padded, translated
 from helpers.plumbing.measured import read
 from helpers.plumbing.mode import mode
 
@@ -85,11 +85,11 @@ def show_map() -> None:
     measured = read("notebooks")
     modes = [name for name in ("quick", "full") if name in measured]
     first, second = translated("notebook"), translated("you learn to")
-    print(f"{first:<22} {second:<56}" + "".join(f"{name:>12}" for name in modes))
+    print(f"{padded(first, 22)} {padded(second, 56)}" + "".join(f"{name:>12}" for name in modes))
     for notebook, purpose in NOTEBOOKS.items():
         times = [measured[name]["seconds"].get(notebook) for name in modes]
-        columns = "".join(f"{'–' if time is None else _in_words(time):>12}" for time in times)
-        print(f"{notebook:<22} {translated(purpose):<56}{columns}")
+        columns = "".join(padded("–" if time is None else _in_words(time), 12, before=True) for time in times)
+        print(f"{notebook:<22} {padded(translated(purpose), 56)}{columns}")
     for machine, where in measured_on(measured).items():
         said = f"{machine}: {where}" if where else machine
         print(translated("measured on {machine}", machine=said))

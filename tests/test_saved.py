@@ -32,7 +32,7 @@ def recorded(path):
     return pytest.param(path, marks=marks, id=path.relative_to(FOLDER).as_posix())
 
 
-@pytest.mark.parametrize("path", map(recorded, NOTEBOOKS))
+@pytest.mark.parametrize("path", [recorded(path) for path in NOTEBOOKS])
 def test_a_saved_notebook_is_that_of_todays_code_and_recipe(path, made):
     changed = saved.out_of_date(nbformat.read(path, as_version=4), made)
     assert not changed, f"{path.name}: changed since it was saved: {changed}. {saved.AGAIN}{path.name[:2]}"

@@ -342,3 +342,10 @@ def test_the_language_is_chosen_by_the_folder_or_by_the_variable(tmp_path, monke
 def test_the_languages_of_the_code_are_those_of_the_notebooks():
     assert language.languages() == list(LANGUAGES)
     assert language.translated("{count} labels", count=3) == "3 labels"
+
+
+def test_columns_stand_below_each_other_in_any_language():
+    assert language.padded("map", 6) == "map   "
+    assert language.padded("路线", 6) == "路线  "
+    assert language.padded("路线", 6, before=True) == "  路线"
+    assert language.padded("longer than that", 3) == "longer than that"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.plumbing import paths
+from helpers.plumbing.language import padded
 from helpers.plumbing.language import translated as _
 
 from .description import describe
@@ -69,7 +70,7 @@ class ModelCard:
         lines = [_clean(self.path.name, 100)]
         for section, rows in self.facts.items():
             lines.append(f"  {section}")
-            lines += [f"    {name:<18} {text}" for name, text in rows]
+            lines += [f"    {padded(name, 18)} {text}" for name, text in rows]
         if self.answer:
             width = max(len(label) for label in self.answer)
             lines.append("  " + _("Prediction"))

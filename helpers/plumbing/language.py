@@ -10,6 +10,7 @@ import functools
 import gettext
 import os
 import re
+import unicodedata
 
 from helpers.plumbing import variables
 
@@ -65,3 +66,10 @@ def translated(text: str, **values: object) -> str:
     """
     found = catalogue(language()).gettext(text) if text else text
     return found.format(**values) if values else found
+
+
+def padded(text: str, width: int, before: bool = False) -> str:
+    """The text with blanks after (or before) it, up to this many columns of a terminal; a Chinese sign takes two."""
+    taken = sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
+    blanks = " " * (width - taken)
+    return blanks + text if before else text + blanks

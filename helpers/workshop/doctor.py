@@ -24,7 +24,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from helpers.plumbing import download, paths, variables
-from helpers.plumbing.language import ENGLISH, language, marked
+from helpers.plumbing.language import ENGLISH, language, marked, padded
 from helpers.plumbing.language import translated as _
 from helpers.workshop import environment
 
@@ -383,7 +383,7 @@ def main() -> int:
     try:
         for ok, what, found in check():
             wrong += not ok
-            print("[OK]  " if ok else "[FIX] ", f"{what:<32} {found}", flush=True)
+            print("[OK]  " if ok else "[FIX] ", f"{padded(what, 32)} {found}", flush=True)
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 1
