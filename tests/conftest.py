@@ -172,3 +172,18 @@ def grey_model(tmp_path_factory):
         minimum_ios_deployment_target="15",
     )
     return coreml.save(converted, folder / "Grey.mlpackage")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, for the tests that look at pages; it reaches no network but this machine's."""
+    from playwright import sync_api  # these two only where a test needs them
+
+    from helpers.netron_view import pictures
+
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=pictures.browser(), args=["--no-sandbox", "--no-proxy-server"]
+        )
+        yield started
+        started.close()

@@ -19,7 +19,7 @@ from helpers.plumbing import paths
 from helpers.workshop import address, book, book_reference, book_search, book_sources
 
 pytest.importorskip("sphinx_book_theme", reason="the book theme is not installed: make test")
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed: make test")
 needs_chromium = pytest.mark.skipif(
     pictures.browser() is None, reason="no Chromium: sudo apt-get install chromium, or set CHROMIUM"
@@ -60,16 +60,6 @@ def small(tmp_path_factory):
     """A book of notebook 03, which has a graph of Netron's, in two languages."""
     folder = tmp_path_factory.mktemp("book")
     return made(folder, "--notebooks", str(toy_edition(folder)), "--only", "03")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=pictures.browser(), args=["--no-sandbox", "--no-proxy-server"]
-        )
-        yield started
-        started.close()
 
 
 class Tab:

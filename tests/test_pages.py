@@ -12,7 +12,7 @@ from helpers.netron_view import pictures
 from helpers.plumbing import paths
 from helpers.workshop import pages
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed: make test")
 needs_chromium = pytest.mark.skipif(
     pictures.browser() is None, reason="no Chromium: sudo apt-get install chromium, or set CHROMIUM"
@@ -51,16 +51,6 @@ class A(B):
     def f(x): return len([None, 1.5, "a", *x]) if x not in range(3) else f"{x!r}"
 %time f(True) ; import b
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=pictures.browser(), args=["--no-sandbox", "--no-proxy-server"]
-        )
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
