@@ -5,15 +5,12 @@ import re
 
 import nbformat
 import pytest
-import test_pages
 from bs4 import BeautifulSoup
 from test_pages import axe, needs_chromium, open_page
 
 from helpers import chapter
 from helpers.plumbing import paths
 from helpers.workshop import pages, slides
-
-browser = test_pages.browser
 
 TEXT = """# 9 · A title
 
