@@ -6,6 +6,7 @@
 go back into ``notebooks/``, cleaned so that two builds differ only where numbers
 do; with ``--measure`` the summary goes into ``helpers/measured/notebooks.json``,
 from which the README and the notebooks take every time and accuracy they state.
+Either trains anew what lies finished in ``artifacts/runs/``.
 """
 
 import os
@@ -383,6 +384,30 @@ def keep_measured(summary: dict, starting: float, importing: float) -> None:
     readme.update()
 
 
+@contextlib.contextmanager
+def without_kept_runs():
+    """Put the trainings in ``artifacts/runs`` aside for the time: what is measured or saved trains anew.
+
+    Those that were not trained again come back at the end; after a kill, with the next call.
+    """
+    runs, aside = paths.artifacts_dir() / "runs", paths.artifacts_dir() / ".runs-before"
+
+    def come_back() -> None:
+        runs.mkdir(exist_ok=True)
+        for kept in aside.glob("*"):
+            if not (runs / kept.name).exists():
+                kept.rename(runs / kept.name)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    come_back()
+    runs.rename(aside)
+    try:
+        yield
+    finally:
+        with interruption.later():
+            come_back()
+
+
 def run_all(notebooks, chosen) -> int:
     """Run the notebooks, keep what is to be kept of each, and print the table; return the exit code."""
     seconds: dict[str, float] = {}
@@ -449,7 +474,9 @@ def main(arguments=None) -> int:
                 # What an earlier run recorded must not pass for this one's, and what was killed lies about.
                 paths.remove_leftovers(paths.artifacts_dir(), below=True)
                 shutil.rmtree(paths.artifacts_dir() / "results", ignore_errors=True)
-            return run_all(notebooks, chosen)
+            trained_anew = chosen.save or chosen.measure
+            with without_kept_runs() if trained_anew else contextlib.nullcontext():
+                return run_all(notebooks, chosen)
     except BrokenPipeError:  # `make run | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
