@@ -130,10 +130,10 @@ class Recipe:
 
     @classmethod
     def full(cls) -> "Recipe":
-        """The recipe of the shipped checkpoint; its seed is the median one of the five that ``make bench`` trains."""
+        """The recipe of the shipped checkpoint; its seed is the median one, by validation, of those that ``make bench`` trained."""
         return cls(
             name="full",
-            seed=4,
+            seed=0,
             epochs=15,
             learning_rate=0.03,
             crop_padding=3,
