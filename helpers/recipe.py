@@ -144,7 +144,15 @@ class Recipe:
     @classmethod
     def camera(cls) -> "Recipe":
         """Fine-tuning: a second, gentler training of a finished network, on pictures with the corruptions of a camera (notebook 06)."""
-        return cls(name="camera", epochs=5, learning_rate=0.01, warmup=0.1, crop_padding=4, augment="camera")
+        return cls(
+            name="camera",
+            epochs=5,
+            learning_rate=0.01,
+            warmup=0.1,
+            crop_padding=4,
+            width=cls.full().width,
+            augment="camera",
+        )
 
     @classmethod
     def gpu(cls) -> "Recipe":
