@@ -154,6 +154,7 @@ def test_importing_is_what_the_imports_in_the_cells_take():
         "%matplotlib inline\nimport json",
         "def f():\n    from pathlib import Path\n    return Path",
         "1 / 0",
+        "import a_module_that_the_notebook_wrote",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     little = run.import_seconds(notebook)
