@@ -92,15 +92,11 @@ def fit(
 ) -> History:
     """Train ``model`` in place and return the history of the run.
 
-    A share of the training images (``recipe.validation``) is not trained on: after each epoch the network is
-    judged by them, and so can be whatever is chosen. The test images are only looked over, not asked: they are
-    for ``evaluate``, once, at the end.
+    After each epoch the network is judged by the images held out (``recipe.validation``), not by the test images.
 
-    Interrupting (Ctrl-C, or the notebook's stop button) is not an error: the
-    model keeps what it has learnt, and the history that comes back goes on with
-    ``fit(model, data, recipe, resume=history)``, to the same end as without a stop.
-    A step that is under way is finished first. A second Ctrl-C does not wait for it:
-    the run then goes on from the start of its epoch.
+    Interrupting (Ctrl-C, or the notebook's stop button) is not an error: the model keeps what it has learnt, and
+    the history that comes back goes on with ``fit(model, data, recipe, resume=history)``, to the same end as
+    without a stop. A step under way is finished first; a second Ctrl-C goes back to the start of the epoch.
 
     Args:
         model: takes N×C×height×width float from 0 to 1 and returns N×classes logits; images of all

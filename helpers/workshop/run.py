@@ -174,14 +174,8 @@ def import_seconds(notebook) -> float:
                 if isinstance(node, (ast.Import, ast.ImportFrom)):
                     lines.append(ast.unparse(node))
     lines = [f"with suppress(ImportError): {line}" for line in lines]
-    code = "\n".join(
-        [
-            "from contextlib import suppress; import time",
-            "began = time.perf_counter()",
-            *lines,
-            "print(time.perf_counter() - began)",
-        ]
-    )
+    began = "from contextlib import suppress; import time; began = time.perf_counter()"
+    code = "\n".join([began, *lines, "print(time.perf_counter() - began)"])
     said = subprocess.run(
         [sys.executable, "-c", code], cwd=NOTEBOOKS, capture_output=True, text=True, check=True
     )
