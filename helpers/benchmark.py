@@ -5,6 +5,8 @@ Notebook 01 shows it, and the README does.
 
 import textwrap
 
+import torch
+
 from helpers import figures
 from helpers.plumbing.device import pick_device, pick_precision
 from helpers.plumbing.measured import read
@@ -112,7 +114,7 @@ def fitting(widths: list[int]) -> int:
     return sum(end <= WIDTH for end in ends)
 
 
-def kind(device=None) -> str:
+def kind(device: torch.device | None = None) -> str:
     """Of the processor at hand, by what it multiplies fast: ``"float32"``, ``"bfloat16"`` or ``"gpu"``."""
     device = device or pick_device()
     return "gpu" if device.type != "cpu" else str(pick_precision(device)).removeprefix("torch.")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from helpers.plumbing.language import columns, padded
+
 Z = 1.959964
 """Standard deviations that hold 95 % of a normal distribution."""
 
@@ -171,7 +173,9 @@ def show(rows: dict) -> None:
                 f"{name!r} is {row!r:.80}, and no Interval. Give a dict, name → what share() returns, or a pair of that and "
                 "what gain() returns."
             )
-    wide = max(map(len, pairs), default=0)
+    wide = max(map(columns, pairs), default=0)
     for name, (right, change) in pairs.items():
         more = f"   {change.points} points" if change else ""
-        print(f"{name:<{wide}}  {right.value:6.1%}  ({right.low:.1%} to {right.high:.1%}){more}".rstrip())
+        print(
+            f"{padded(name, wide)}  {right.value:6.1%}  ({right.low:.1%} to {right.high:.1%}){more}".rstrip()
+        )

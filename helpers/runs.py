@@ -25,6 +25,7 @@ from helpers.plumbing import paths
 from helpers.plumbing.device import pick_device
 from helpers.plumbing.files import check_file
 from helpers.plumbing.interrupts import torch_modes
+from helpers.plumbing.language import columns, padded
 from helpers.recipe import Recipe
 from helpers.training import fit
 
@@ -250,11 +251,11 @@ def table(found: dict[str, History] | None = None) -> None:
     if not found:
         print(f"No run is kept in {paths.shorten(default_folder())} yet: runs.train(recipe, data) makes one.")
         return
-    width = max(len("recipe"), *map(len, found))
+    width = max(len("recipe"), *map(columns, found))
     print(f"{'recipe':<{width}} {'epochs':>7} {'validation accuracy':>20} {'seconds':>8} {'seed':>5}")
     for name, history in found.items():
         print(
-            f"{name:<{width}} {len(history.rows):>7} {_share(history.validation_accuracy):>20} {history.seconds:>8.1f} "
+            f"{padded(name, width)} {len(history.rows):>7} {_share(history.validation_accuracy):>20} {history.seconds:>8.1f} "
             f"{history.recipe.seed:>5}" + ("" if history.finished else "   interrupted")
         )
 

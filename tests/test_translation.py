@@ -8,8 +8,13 @@ import warnings
 
 import nbformat
 import pytest
+import torch
 
+from helpers import intervals, runs
+from helpers.coreml.model_card import ModelCard
+from helpers.history import History
 from helpers.plumbing import language, paths
+from helpers.recipe import Recipe
 from helpers.workshop import messages, readme, run, translate
 from helpers.workshop.translate import HELPERS, LANGUAGES, Edition, shown
 
@@ -349,3 +354,29 @@ def test_columns_stand_below_each_other_in_any_language():
     assert language.padded("路线", 6) == "路线  "
     assert language.padded("路线", 6, before=True) == "  路线"
     assert language.padded("longer than that", 3) == "longer than that"
+
+
+NAMES = ["路线", "宽度减半", "as it is"]
+
+
+def _card():
+    card = object.__new__(ModelCard)
+    card.path, card.facts, card.answer = paths.Path("a.mlmodel"), {}, dict.fromkeys(NAMES, 0.5)
+    print(repr(card).replace("50.0%", "|"))
+
+
+def _intervals():
+    intervals.show(dict.fromkeys(NAMES, intervals.share(torch.tensor([True, False]))))
+
+
+def _runs():
+    row = dict.fromkeys(("test_accuracy", "validation_accuracy"), 0.5) | {"seconds": 1, "epoch": 1}
+    runs.table(dict.fromkeys(NAMES, History(Recipe.smoke(), rows=[row])))
+
+
+@pytest.mark.parametrize(("show", "after"), [(_card, "|"), (_intervals, "50.0%"), (_runs, "50.0%")])
+def test_names_that_a_learner_gives_keep_the_columns_straight(show, after, capsys):
+    show()
+    lines = [line for line in capsys.readouterr().out.splitlines() if after in line]
+    assert len(lines) == len(NAMES)
+    assert len({language.columns(line.split(after)[0]) for line in lines}) == 1

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.plumbing import paths
-from helpers.plumbing.language import padded
+from helpers.plumbing.language import columns, padded
 from helpers.plumbing.language import translated as _
 
 from .description import describe
@@ -72,9 +72,11 @@ class ModelCard:
             lines.append(f"  {section}")
             lines += [f"    {padded(name, 18)} {text}" for name, text in rows]
         if self.answer:
-            width = max(len(label) for label in self.answer)
+            width = max(columns(label) for label in self.answer)
             lines.append("  " + _("Prediction"))
-            lines += [f"    {label:<{width}} {p:6.1%} {_bar(p)}".rstrip() for label, p in self.answer.items()]
+            lines += [
+                f"    {padded(label, width)} {p:6.1%} {_bar(p)}".rstrip() for label, p in self.answer.items()
+            ]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

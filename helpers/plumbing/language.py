@@ -68,8 +68,12 @@ def translated(text: str, **values: object) -> str:
     return found.format(**values) if values else found
 
 
+def columns(text: str) -> int:
+    """How many columns of a terminal a text takes: a Chinese sign takes two."""
+    return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
+
+
 def padded(text: str, width: int, before: bool = False) -> str:
-    """The text with blanks after (or before) it, up to this many columns of a terminal; a Chinese sign takes two."""
-    taken = sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
-    blanks = " " * (width - taken)
+    """The text with blanks after (or before) it, up to this many columns of a terminal."""
+    blanks = " " * (width - columns(text))
     return blanks + text if before else text + blanks
