@@ -44,7 +44,7 @@ swift: ## install a Swift compiler for the tests of the app, on Debian and as ro
 proof: tools ## prove at length what `make test` samples, and write the tables in helpers/measured
 	@OMP_NUM_THREADS=1 $(IN_VENV)python -m tests.proof
 
-bench: setup ## time the training against a beginner's loop, five seeds each (hours; goes on where it stopped)
+bench: setup ## time the training against a beginner's loop, and every trick (goes on where it stopped; with --plan its module says how long it takes)
 	@$(IN_VENV)python -m helpers.workshop.bench
 
 notebooks: setup ## run all notebooks (quick, for its times, then full) and the solutions, and save their outputs

@@ -5,11 +5,14 @@ Notebook 01 shows it, and the README does.
 
 import textwrap
 
+import torch
+
 from helpers import figures
+from helpers.plumbing.device import pick_device, pick_precision
 from helpers.plumbing.measured import read
 
 TARGET = 0.80
-"""The accuracy on the test images that the loops race to."""
+"""The accuracy on the images held out for validation that the loops race to."""
 
 LOOPS = {
     "a": "a beginner's loop: PIL, float32, Adam",
@@ -41,13 +44,23 @@ def _loop(name: str, one: dict) -> list[str]:
         _to_target(one),
         f"{one['reached_80']} of {one['seeds']}",
         _number(one["images_per_s"], ",.0f"),
-        _number(one["peak_memory"] / 1e6, ",.0f", " MB"),
+        _number(one["peak_memory"] and one["peak_memory"] / 1e6, ",.0f", " MB"),
     ]
 
 
+def _spread(one: dict | None) -> str:
+    """The median with the lowest and the highest."""
+    return "–" if one is None else f"{one['median']:.2%} ({one['lowest']:.2%} to {one['highest']:.2%})"
+
+
 def _recipe(name: str, one: dict) -> list[str]:
-    spread = f"{one['lowest']:.2%} to {one['highest']:.2%}"
-    return [f"`{name}`", f"{one['accuracy']:.2%}", spread, f"{one['seconds']:.0f} s", str(one["seeds"])]
+    return [
+        f"`{name}`",
+        _number(one["seconds"], ".0f", " s"),
+        *(_spread(one[images]) for images in ("test", "mirrored", "validation")),
+        _number(one["validation_share"], ".1%", before="+"),
+        str(one["seeds"]),
+    ]
 
 
 def _trick(one: dict) -> list[str]:
@@ -59,8 +72,9 @@ def tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
     """The results as tables: a head and rows of texts each. A table with no rows is left out."""
     loops = ["the same network, trained by", "an epoch", "in turns", f"to {TARGET:.0%}"]
     loops += ["seeds that got there", "images per second", "memory at most"]
-    recipes = ["recipe", "median accuracy", "lowest to highest", "time", "seeds"]
-    tricks = ["trick", "accuracy with", "without", "time without", "what it does", "source"]
+    recipes = ["recipe", "training", "test images: median", "with their mirror images", "validation"]
+    recipes += ["validating adds", "seeds"]
+    tricks = ["trick", "validation with", "without", "time without", "what it does", "source"]
     found = [
         (loops, [_loop(LOOPS[key], one) for key, one in results["loops"].items() if one]),
         (recipes, [_recipe(name, one) for name, one in results["recipes"].items() if one]),
@@ -71,7 +85,7 @@ def tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
 
 def in_words(results: dict) -> str:
     """Where it was measured, what the ratios are, how near the machine's limit a step comes, what loading costs, what is missing."""
-    text = f"Measured on: {results['machine']}, {results['cores']} cores."
+    text = f"Measured on: {results['machine']}, {results['cores']} cores, torch {results['versions']['torch']}, {results['date']}."
     if ratio := results["ratio_per_epoch"]:
         text += f" In turns with ours, an epoch of the beginner's loop takes {ratio:.2f} times as long as the mean of ours"
         if to_target := results["ratio_to_80"]:
@@ -86,7 +100,7 @@ def in_words(results: dict) -> str:
             f"Only handing out the batches of an epoch takes {slow:.0f} s with a DataLoader and {fast:.1f} s from memory."
         )
     missing = [LOOPS[key] for key, one in results["loops"].items() if not one]
-    missing += [f"`{name}`" for name, one in results["recipes"].items() if not one]
+    missing += [f"`{name}`" for name in ("quick", "full") if not results["recipes"][name]]
     return text + (f" Not benchmarked yet: {'; '.join(missing)}." if missing else "")
 
 
@@ -100,22 +114,49 @@ def fitting(widths: list[int]) -> int:
     return sum(end <= WIDTH for end in ends)
 
 
+def kind(device: torch.device | None = None) -> str:
+    """Of the processor at hand, by what it multiplies fast: ``"float32"``, ``"bfloat16"`` or ``"gpu"``."""
+    device = device or pick_device()
+    return "gpu" if device.type != "cpu" else str(pick_precision(device)).removeprefix("torch.")
+
+
+KINDS = {
+    "bfloat16": "A processor with bfloat16",
+    "float32": "A processor without bfloat16",
+    "gpu": "A GPU",
+}
+"""The kinds of processors, each of which has its own tables."""
+
+
+def of_each_kind(own: str = "") -> dict[str, dict]:
+    """The shipped results of each kind that was measured, by the words for it; the reader's own kind first."""
+    results = read("bench")
+    kinds = sorted(KINDS, key=lambda one: one != own)
+    return {KINDS[one]: results[one] for one in kinds if results.get(one)}
+
+
 def show() -> None:
-    """Print the shipped results as tables and draw them; say so when there are none.
+    """Print the shipped results as tables and draw them, each kind of processor for itself; say so when there are none.
 
     Columns at the end that a notebook's line has no room for are left out: the README has them.
     """
-    results = read("bench")
-    if not results:
+    found = of_each_kind(kind())
+    if not found:
         print("Not measured yet. On a machine that has nothing else to do, `make bench` measures it.")
         return
-    print("\n".join(textwrap.wrap(in_words(results).replace("`", ""), WIDTH)))  # the README's marks
-    for head, rows in tables(results):
-        rows = [[cell.replace("`", "") for cell in row] for row in rows]
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        columns = fitting(widths)
-        print()
-        for row in (head, *rows):
-            cells = list(zip(row, widths, strict=True))[:columns]
-            print("  ".join(f"{cell:<{width}}" for cell, width in cells).rstrip())
-    figures.benchmark(results, target=TARGET)
+    for title, results in found.items():
+        print(f"{title}\n")
+        print("\n".join(textwrap.wrap(in_words(results).replace("`", ""), WIDTH)))  # the README's marks
+        for head, rows in tables(results):
+            _print(head, rows)
+        figures.benchmark(results, target=TARGET)
+
+
+def _print(head: list[str], rows: list[list[str]]) -> None:
+    rows = [[cell.replace("`", "") for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    columns = fitting(widths)
+    print()
+    for row in (head, *rows):
+        cells = list(zip(row, widths, strict=True))[:columns]
+        print("  ".join(f"{cell:<{width}}" for cell, width in cells).rstrip())

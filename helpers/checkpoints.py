@@ -8,6 +8,7 @@ was trained on with their checksum, and what the network says about 100 drawings
 
 import hashlib
 import json
+import math
 import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -180,10 +181,11 @@ def save_card(
         "data_checksum": data.checksum(),
         "weights_sha256": checksum(saved),
         "classes": list(data.classes),
+        "validation_accuracy": _rounded(history.validation_accuracy),
         "test_images": len(evaluation.labels),
         "test_accuracy": round(evaluation.accuracy, 4),
         "test_accuracy_per_class": {
-            name: round(share, 3) if share == share else None  # no test image of this class
+            name: _rounded(share, 3)  # None: no test image of this class
             for name, share in zip(data.classes, right, strict=True)
         },
         "on_drawings": on_drawings(saved),
@@ -198,6 +200,10 @@ def save_card(
     with paths.replacing(Path(path).with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(card, indent=1), encoding="utf-8")
     return card
+
+
+def _rounded(share: float, digits: int = 4) -> float | None:
+    return None if math.isnan(share) else round(share, digits)
 
 
 @torch.no_grad()
@@ -332,6 +338,10 @@ def _is_said(said: Any) -> bool:
 _CARD: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data": (_is_text, "a name"),
     "classes": (_are_classes, "a list of different names"),
+    "validation_accuracy": (
+        lambda value: value is None or _is_number(value),
+        "a number from 0 to 1, or null",
+    ),
     "test_accuracy": (_is_number, "a number from 0 to 1"),
     "test_accuracy_per_class": (_are_shares, "a number from 0 to 1 for each class"),
     "on_drawings": (_is_said, "an accuracy and a loss"),

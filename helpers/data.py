@@ -73,6 +73,29 @@ FRESH_SOURCE = (
 FRESH_MOST_BYTES = 10_000_000
 
 
+VALIDATION_SEED = 2012
+"""From it follows which images are held out. It is not the recipe's seed: every run is judged by the same images."""
+
+
+def hold_out(labels: torch.Tensor, share: float = 0.1) -> torch.Tensor:
+    """Which training images to keep out of the training, as a validation set: N, bool.
+
+    The same share of every class. Whoever holds out of the same labels holds out the same images, on every
+    machine: of CIFAR-10 5,000, 500 of each class.
+
+    Args:
+        labels: N, int64, on any device.
+        share: 0 to 1, of each class; rounded to whole images.
+    """
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(VALIDATION_SEED))
+    shuffled = labels.cpu()[order]
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    for label in shuffled.unique():
+        of_class = order[shuffled == label]
+        held[of_class[: round(share * len(of_class))]] = True
+    return held
+
+
 @dataclass(repr=False)
 class Images:
     """A data set in memory, as ``fit`` and ``helpers.runs`` take it: labelled images, in two splits.

@@ -8,6 +8,7 @@ and they share the style.
 """
 
 import itertools
+import math
 import numbers
 from collections.abc import Sequence
 from pathlib import Path
@@ -270,8 +271,33 @@ def _tiles(kernels: Any) -> torch.Tensor:
     return rows.reshape(-1, columns * wide, 3)
 
 
+def _accuracies(axis, history: Any) -> tuple[str, list[float]]:
+    """The training accuracy by epoch and, where it was measured, the validation accuracy; returns the one that counts."""
+    epochs, train = history.column("epoch"), history.column("train_accuracy")
+    axis.plot(epochs, train, **PAIR[0], ms=3)
+    validation = history.column("validation_accuracy")
+    if None in validation:
+        axis.annotate("train", (epochs[-1], train[-1]), (-7, 0), textcoords="offset points", ha="right")
+        return "training", train
+    axis.plot(epochs, validation, **PAIR[1], ms=3)
+    # The names stand where the curves are furthest apart, but not at an end, where they would be cut off.
+    inner = range(1, len(epochs) - 1) if len(epochs) > 2 else range(len(epochs))
+    middle = max(inner, key=lambda place: abs(train[place] - validation[place]))
+    for name, line, other, color in (
+        ("train", train, validation, INK),
+        ("validation", validation, train, ACCENT),
+    ):
+        away = 7 if line[middle] > other[middle] else -15
+        beside = {"xytext": (0, away), "textcoords": "offset points", "ha": "center"}
+        axis.annotate(name, (epochs[middle], line[middle]), color=color, **beside)
+    return "validation", validation
+
+
 def curves(history: Any) -> None:
-    """Loss and accuracy by epoch, from a ``History``; dotted lines where the training images get larger."""
+    """Loss and accuracy by epoch, from a ``History``; dotted lines where the training images get larger.
+
+    Without a validation set there is one curve of accuracy.
+    """
     epochs = history.column("epoch")
     if not epochs:
         return _nothing("no epoch has ended yet")
@@ -279,16 +305,7 @@ def curves(history: Any) -> None:
         figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.6))
         left.plot(epochs, history.column("train_loss"), color=INK, marker="o", ms=3)
         left.set(title="training loss", xlabel="epoch")
-        train, test = history.column("train_accuracy"), history.column("test_accuracy")
-        right.plot(epochs, train, **PAIR[0], ms=3)
-        right.plot(epochs, test, **PAIR[1], ms=3)
-        # The names stand where the curves are furthest apart, but not at an end, where they would be cut off.
-        inner = range(1, len(epochs) - 1) if len(epochs) > 2 else range(len(epochs))
-        middle = max(inner, key=lambda place: abs(train[place] - test[place]))
-        for name, line, other, color in (("train", train, test, INK), ("test", test, train, ACCENT)):
-            away = 7 if line[middle] > other[middle] else -15
-            beside = {"xytext": (0, away), "textcoords": "offset points", "ha": "center"}
-            right.annotate(name, (epochs[middle], line[middle]), color=color, **beside)
+        judged, accuracy = _accuracies(right, history)
         right.margins(y=0.12)
         right.set(title="accuracy", xlabel="epoch")
         right.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -309,7 +326,7 @@ def curves(history: Any) -> None:
         show(
             figure,
             f"Curves by epoch: the training loss falls from {history.column('train_loss')[0]:.2f} to "
-            f"{history.column('train_loss')[-1]:.2f}; the test accuracy rises from {test[0]:.1%} to {test[-1]:.1%}."
+            f"{history.column('train_loss')[-1]:.2f}; the {judged} accuracy goes from {accuracy[0]:.1%} to {accuracy[-1]:.1%}."
             + (f" The training images grow to {', to '.join(changes)}." if changes else ""),
         )
 
@@ -340,20 +357,22 @@ def overlay(histories: dict) -> None:
             }
             epochs = history.column("epoch")
             axes[0].plot(epochs, history.column("train_loss"), **look)
-            axes[1].plot(epochs, history.column("test_accuracy"), label=name, **look)
-            ends.append((history.test_accuracy, name))
+            accuracy = history.column("validation_accuracy")
+            axes[1].plot(epochs, [math.nan if one is None else one for one in accuracy], label=name, **look)
+            ends += [(history.validation_accuracy, name)] if None not in accuracy else []
         axes[0].set(title="training loss", xlabel="epoch")
-        axes[1].set(title="test accuracy", xlabel="epoch")
+        axes[1].set(title="validation accuracy", xlabel="epoch")
         axes[1].yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         for axis in axes:
             axis.xaxis.get_major_locator().set_params(integer=True)
         figure.legend(*axes[1].get_legend_handles_labels(), loc="outside right upper", frameon=False)
-        best, worst = max(ends), min(ends)
-        show(
-            figure,
-            f"Training loss and test accuracy of {len(ends)} runs by epoch. Highest at the end: {best[1]} with "
-            f"{best[0]:.1%}; lowest: {worst[1]} with {worst[0]:.1%}.",
-        )
+        text = f"Training loss and validation accuracy of {len(histories)} runs by epoch."
+        if ends:
+            best, worst = max(ends), min(ends)
+            text += (
+                f" Highest at the end: {best[1]} with {best[0]:.1%}; lowest: {worst[1]} with {worst[0]:.1%}."
+            )
+        show(figure, text)
 
 
 LOOPS = {
@@ -386,25 +405,24 @@ def benchmark(results: dict, *, target: float, path: str | Path | None = None) -
             loop = results["loops"][key] or {}
             if loop.get("time_to_80_s"):
                 times.append(f"{name} after {loop['time_to_80_s']:.0f} s")
-            elif loop:
+            elif loop.get("gave_up_s"):
                 times.append(f"{name} not within {loop['gave_up_s']:.0f} s")
         show(
             figure,
-            f"Left: test accuracy by seconds of the training loops; {target:.0%} is reached: "
+            f"Left: validation accuracy by seconds of the training loops; {target:.0%} is reached: "
             f"{', '.join(times) or 'not measured'}. Right: how many points of accuracy are lost "
             f"without each of {len(results['tricks'])} tricks.",
         )
 
 
 def _by_time(axis, loops: dict) -> None:
-    """The test accuracy of each loop over the seconds that passed."""
+    """The validation accuracy of each loop over the seconds that passed."""
     for key, (name, colour, mark) in LOOPS.items():
-        if loops[key]:
-            rows = loops[key]["rows"]
+        if loops[key] and (rows := loops[key]["rows"]):
             passed = torch.tensor([row["seconds"] for row in rows]).cumsum(0).tolist()
-            accuracy = [row["test_accuracy"] for row in rows]
+            accuracy = [row["validation_accuracy"] for row in rows]
             axis.plot(passed, accuracy, color=colour, marker=mark, ms=4, label=name)
-    axis.set(title="test accuracy by time", xlabel="seconds")
+    axis.set(title="validation accuracy by time", xlabel="seconds")
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     if axis.get_legend_handles_labels()[0]:
         axis.legend(frameon=False, loc="lower right")

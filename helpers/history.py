@@ -1,6 +1,7 @@
 """What happened in a training: the History that ``fit`` returns, and ``runs`` keeps."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,8 +20,9 @@ class History:
         recipe: the recipe of the run.
         device: the device and its precision in words.
         rows: per epoch ``epoch``, ``learning_rate`` (at its end), ``train_loss``,
-            ``train_accuracy`` (on augmented images, while learning), ``test_accuracy``
-            (0 to 1) and ``seconds`` (training and test together).
+            ``train_accuracy`` (on augmented images, while learning), ``validation_accuracy``
+            (0 to 1; None where nothing was held out), ``seconds`` (all of it) and ``validation_seconds``
+            (the part of them that validation took).
         steps: training steps done so far.
         sizes: height and width of the training images, one after another (see ``Recipe.sizes``).
         finished: False when the run was interrupted.
@@ -45,18 +47,28 @@ class History:
         how = "finished" if self.finished else "interrupted"
         return (
             f"History({self.recipe.name}: {how} after {len(self.rows)} epochs, {self.seconds:.0f} s, "
-            f"test accuracy {self.test_accuracy:.2%}, {self.device})"
+            f"{self._judged()}{self.device})"
         )
 
+    def _judged(self) -> str:
+        accuracy = self.validation_accuracy
+        return "" if math.isnan(accuracy) else f"validation accuracy {accuracy:.2%}, "
+
     @property
-    def test_accuracy(self) -> float:
-        """Accuracy on the test images after the last epoch, 0 to 1 (nan before the first)."""
-        return self.rows[-1]["test_accuracy"] if self.rows else float("nan")
+    def validation_accuracy(self) -> float:
+        """Accuracy on the images held out, after the last epoch, 0 to 1; nan before the first, and where none are."""
+        last = self.rows[-1]["validation_accuracy"] if self.rows else None
+        return math.nan if last is None else last
 
     @property
     def seconds(self) -> float:
-        """Seconds of training and testing, all epochs together."""
+        """Seconds of training and validation, all epochs together."""
         return sum(row["seconds"] for row in self.rows)
+
+    @property
+    def training_seconds(self) -> float:
+        """Seconds of training alone, all epochs together."""
+        return self.seconds - sum(row["validation_seconds"] for row in self.rows)
 
     def column(self, name: str) -> list:
         """One value per epoch, e.g. ``history.column("train_loss")``."""
@@ -92,8 +104,8 @@ class History:
         Raises:
             One of ``NOT_A_HISTORY``: it is none.
         """
-        rows = [{name: row[name] for name in ROW} for row in content["rows"]]
-        for value in (value for row in rows for value in row.values()):
+        rows = [{name: row[name] for name in ROW} | _judged(row) for row in content["rows"]]
+        for value in (value for row in rows for value in row.values() if value is not None):
             number(value, -LARGEST, LARGEST)
         recipe = recipe or Recipe.of(content["recipe"])
         steps, finished = whole_number(content["steps"], 0), switch(content["finished"])
@@ -107,8 +119,17 @@ class History:
         return cls(recipe, text(content["device"]), rows, steps, finished, state, sizes)
 
 
-ROW = ("epoch", "learning_rate", "train_loss", "train_accuracy", "test_accuracy", "seconds")
-"""What a row of a history holds."""
+ROW = ("epoch", "learning_rate", "train_loss", "train_accuracy", "seconds")
+"""What a row of every history holds, beside the validation."""
+
+
+def _judged(row: dict) -> dict:
+    """The validation in a row. Histories of earlier versions have none: they tested after each epoch."""
+    return {
+        "validation_accuracy": row.get("validation_accuracy"),
+        "validation_seconds": row.get("validation_seconds", 0.0),
+    }
+
 
 LARGEST_HISTORY = 10**7
 """Bytes. An epoch takes about 200."""

@@ -55,8 +55,8 @@ class AlexNet(nn.Module):
     * The images are 32×32, not 224×224. The first convolution keeps every
       pixel (3×3, stride 1): 11×11 with stride 4 would leave 8×8 positions.
     * The layers are narrower and there are two fully connected ones of 256 and
-      10, not three of 4096, 4096 and 1000: 0.9 million parameters for 50,000
-      images, not 61 million for 1.2 million images.
+      10, not three of 4096, 4096 and 1000: with width 1 0.9 million parameters for
+      50,000 images, not 61 million for 1.2 million images.
     * Batch norm (Ioffe and Szegedy, 2015) takes the place of local response
       normalisation and of dropout: it trains in a few passes instead of ninety.
     * The pixel normalisation is the first layer.

@@ -16,6 +16,7 @@ from torch import nn
 from helpers.evaluation import Evaluation, check_split
 from helpers.plumbing import exportable, onnx_files, paths
 from helpers.plumbing.errors import first_line
+from helpers.plumbing.folding import fold_batch_norm
 from helpers.plumbing.labels import in_order
 from helpers.plumbing.networks import check_logits, device_of, scaled, why_not
 from helpers.plumbing.quiet import quiet
@@ -111,7 +112,7 @@ def _write(model: nn.Module, path, dynamo: bool, batch: int | None, one: list[in
     """
     example = torch.zeros(batch or 2, *one, device=device_of(model))
     # A model on channels_last memory exports the same graph, but with the strides in its way.
-    network = WithSoftmax(model).eval()
+    network = WithSoftmax(fold_batch_norm(model, torch.rand_like(example))).eval()
     options: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT], "dynamo": dynamo}
     if dynamo:
         options["external_data"] = False  # one file, not a second one with the weights

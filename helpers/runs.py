@@ -10,6 +10,7 @@ how a run ends: the recipe, the data, and the code that trains.
 import ast
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -251,9 +252,13 @@ def table(found: dict[str, History] | None = None) -> None:
         print(f"No run is kept in {paths.shorten(default_folder())} yet: runs.train(recipe, data) makes one.")
         return
     width = max(len("recipe"), *map(columns, found))
-    print(f"{'recipe':<{width}} {'epochs':>7} {'test accuracy':>14} {'seconds':>8} {'seed':>5}")
+    print(f"{'recipe':<{width}} {'epochs':>7} {'validation accuracy':>20} {'seconds':>8} {'seed':>5}")
     for name, history in found.items():
         print(
-            f"{padded(name, width)} {len(history.rows):>7} {history.test_accuracy:>14.1%} {history.seconds:>8.1f} "
+            f"{padded(name, width)} {len(history.rows):>7} {_share(history.validation_accuracy):>20} {history.seconds:>8.1f} "
             f"{history.recipe.seed:>5}" + ("" if history.finished else "   interrupted")
         )
+
+
+def _share(accuracy: float) -> str:
+    return "–" if math.isnan(accuracy) else f"{accuracy:.1%}"

@@ -22,7 +22,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from helpers.batches import Batches
-from helpers.data import Images
+from helpers.data import Images, hold_out
 from helpers.evaluation import check_labels, check_split, evaluate
 from helpers.history import History
 from helpers.muon import Muon
@@ -51,7 +51,9 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         {"params": outer, "weight_decay": 0.0},
         {"params": biases, "weight_decay": 0.0, "lr": recipe.learning_rate * recipe.bias_rate},
     ]
-    groups[0] |= {"orthogonal": True} if recipe.muon else {}
+    if recipe.muon:
+        fast = {pick_precision(p.device) for p in inner} == {torch.bfloat16}
+        groups[0] |= {"orthogonal": True, "bfloat16": fast}
     return (Muon if recipe.muon else torch.optim.SGD)(
         groups,
         lr=recipe.learning_rate,
@@ -90,11 +92,11 @@ def fit(
 ) -> History:
     """Train ``model`` in place and return the history of the run.
 
-    Interrupting (Ctrl-C, or the notebook's stop button) is not an error: the
-    model keeps what it has learnt, and the history that comes back goes on with
-    ``fit(model, data, recipe, resume=history)``, to the same end as without a stop.
-    A step that is under way is finished first. A second Ctrl-C does not wait for it:
-    the run then goes on from the start of its epoch.
+    After each epoch the network is judged by the images held out (``recipe.validation``), not by the test images.
+
+    Interrupting (Ctrl-C, or the notebook's stop button) is not an error: the model keeps what it has learnt, and
+    the history that comes back goes on with ``fit(model, data, recipe, resume=history)``, to the same end as
+    without a stop. A step under way is finished first; a second Ctrl-C goes back to the start of the epoch.
 
     Args:
         model: takes N×C×height×width float from 0 to 1 and returns N×classes logits; images of all
@@ -219,10 +221,12 @@ class _Training:
         self.layout, self.classes = check_model(model, shapes, device, classes, LAYOUT)
         for name in ("train", "test"):  # the data need not say how many classes there are
             check_labels(getattr(data, f"{name}_labels"), name, self.classes)
-        evaluate(model, data.test_images[:1], data.test_labels[:1])  # which refuses one that is random
+        evaluate(model, data.train_images[:1], data.train_labels[:1])  # which refuses one that is random
         rank, size = processes.rank(), processes.size()
         history.device = describe_device(device) + (f", {size} processes" if size > 1 else "")
-        self.batches = Batches(data.train_images, data.train_labels, recipe, device, rank, size)
+        held = hold_out(data.train_labels, recipe.validation)
+        self.validation = data.train_images[held], data.train_labels[held]
+        self.batches = Batches(*_for_training(data, held, recipe), recipe, device, rank, size)
         self.losses, self.hits = torch.zeros(2, self.batches.steps, device=device)
         if state:
             self._check_state(state)
@@ -353,32 +357,54 @@ class _Training:
         self.whole = True
 
     def end_epoch(self) -> None:
-        """Test the network and add the row of the epoch that has just been trained."""
+        """Judge the network and add the row of the epoch that has just been trained."""
         history = self.history
         seen = self.batches.steps * self.recipe.batch_size // processes.size()
         learnt = processes.mean(torch.stack([self.losses.mean(), self.hits.sum() / seen]))
         loss, accuracy = learnt.tolist()
+        started = time.perf_counter()
+        validation_accuracy = _accuracy(self.trained, *self.validation, self.precision)
         row = {
             "epoch": len(history.rows) + 1,
             "learning_rate": self.scheduler.get_last_lr()[0],
             "train_loss": loss,
             "train_accuracy": accuracy,
-            "test_accuracy": _test_accuracy(self.trained, self.data, self.precision),
+            "validation_accuracy": validation_accuracy,
+            "validation_seconds": time.perf_counter() - started,
             "seconds": self.spent(),
         }
         history.rows.append(row)
         self.shown.epoch(row)
 
 
-def _test_accuracy(model, data, precision) -> float:
-    """Accuracy on the test images; each process tests its share of them."""
+def _for_training(data, held, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
+    """The images that are not held out, and their labels."""
+    if not held.any():
+        return data.train_images, data.train_labels
+    left = len(held) - int(held.sum())
+    if left < recipe.batch_size <= len(held):
+        raise ValueError(
+            f"A batch of {recipe.batch_size} cannot be filled from {left} images: of {len(held)}, "
+            f"{len(held) - left} are held out for validation. Choose a smaller batch_size, or validation=0."
+        )
+    return data.train_images[~held], data.train_labels[~held]
+
+
+def _accuracy(model, images, labels, precision) -> float | None:
+    """Accuracy on these images, None if there are none; each process answers for its share of them."""
+    if not len(labels):
+        return None
     share = slice(processes.rank(), None, processes.size())
     network = model.module if processes.size() > 1 else model
-    result = evaluate(network, data.test_images[share], data.test_labels[share], precision=precision)
-    if processes.size() == 1:
-        return result.accuracy
-    right = (result.predictions == result.labels).sum().float().to(next(network.parameters()).device)
-    return processes.mean(right).item() * processes.size() / len(data.test_labels)
+    if not len(labels[share]):  # more processes than images
+        right = torch.zeros(())
+    else:
+        result = evaluate(network, images[share], labels[share], precision=precision)
+        if processes.size() == 1:
+            return result.accuracy
+        right = (result.predictions == result.labels).sum().float()
+    right = right.to(next(network.parameters()).device)
+    return processes.mean(right).item() * processes.size() / len(labels)
 
 
 def time_per_step(recipe: Recipe, *, device: str | torch.device | None = None, steps: int = 10) -> float:

@@ -14,7 +14,7 @@ TINY = replace(Recipe.smoke(), width=0.25, batch_size=100, epochs=2)
 
 
 def test_a_batch_larger_than_the_data_is_refused(drawings):
-    with pytest.raises(ValueError, match="A batch of 5000 cannot be filled from 1000 images"):
+    with pytest.raises(ValueError, match="A batch of 5000 cannot be filled from 900 images"):
         fit(TINY.model(), drawings, replace(TINY, batch_size=5000), progress=False)
 
 

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from helpers import checkpoints
+from helpers.data import hold_out
+from helpers.evaluation import evaluate
 from helpers.recipe import Recipe
 from helpers.workshop import camera_network
 
@@ -32,13 +34,17 @@ def test_the_mean_of_two_networks_lies_between_them():
 
 
 def test_the_camera_network_is_the_shipped_one_trained_further(drawings, tmp_path):
-    recipe = dataclasses.replace(Recipe.camera(), epochs=1, learning_rate=1e-5)
+    recipe = dataclasses.replace(Recipe.camera(), epochs=1, learning_rate=1e-5, width=0.5)
     with pytest.raises(ValueError, match="trained on CIFAR-10, and this is drawings"):
         camera_network.fine_tune(drawings, tmp_path / "camera.pth", recipe)
     as_photos = dataclasses.replace(drawings, source="CIFAR-10")
     card = camera_network.fine_tune(as_photos, tmp_path / "camera.pth", recipe)
     made, read = checkpoints.load_checkpoint(tmp_path / "camera.pth")
     assert read == card and card["recipe"]["augment"] == "camera"
+    assert card["recipe"]["width"] == Recipe.full().width, "the shipped network's, whatever the recipe says"
+    held = hold_out(as_photos.train_labels, recipe.validation)
+    judged = evaluate(made, as_photos.train_images[held], as_photos.train_labels[held])
+    assert card["validation_accuracy"] == pytest.approx(judged.accuracy, abs=1e-4)
     before = checkpoints.load_checkpoint()[0].classifier[-1].weight
     step = (made.classifier[-1].weight - before).abs().max().item()
     assert 0 < step < 1e-2, "a small step away from the shipped network"

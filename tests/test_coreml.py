@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from torch.nn import functional
 
-from helpers import coreml, coreml_runtime
+from helpers import coreml, coreml_runtime, onnx_coreml
 from helpers.coreml import __main__ as command
 from helpers.evaluation import evaluate
 from helpers.model import AlexNet
+from helpers.onnx_export import export_onnx
 from helpers.plumbing.quiet import quiet
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -467,8 +469,17 @@ def test_a_smaller_file_is_small_and_means_what_it_says(
     assert differences(path, coreml.save(plain, tmp_path / f"plain{suffix(target)}"), images) < 1e-5
 
 
-def test_biases_and_the_statistics_of_batch_norm_keep_all_their_bits(files):
-    spec = coreml.compress(files["13"], "palette4").get_spec()
+def test_biases_and_the_statistics_of_batch_norm_keep_all_their_bits(tmp_path):
+    torch.manual_seed(0)
+    # This batch norm stands behind a ReLU, so no export folds it into the convolution.
+    norm = nn.BatchNorm2d(64)
+    norm.running_mean, norm.running_var = torch.rand(64), 1 + torch.rand(64)
+    network = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), norm, nn.Flatten(), nn.Linear(64 * 30 * 30, 10))
+    export_onnx(network.eval(), tmp_path / "a.onnx", classes=CLASSES)
+    model = onnx_coreml.convert(
+        tmp_path / "a.onnx", mode="classifier", class_labels=CLASSES, image_input_names=["image"]
+    )
+    spec = coreml.compress(model, "palette4").get_spec()
     kinds = set()
     for layer in spec.neuralNetworkClassifier.layers:
         kind = layer.WhichOneof("layer")

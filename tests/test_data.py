@@ -735,3 +735,21 @@ def test_a_download_goes_on_after_an_interruption_that_left_the_bars_lock_held(r
     thread.start()
     thread.join()
     assert len(loaded) == 1
+
+
+def test_everybody_holds_out_the_same_images_equally_many_of_each_class():
+    labels = torch.arange(1000) % 10
+    held = data.hold_out(labels)
+    assert held.sum() == 100
+    assert labels[held].bincount().tolist() == [10] * 10
+    assert hashlib.sha256(held.numpy().tobytes()).hexdigest()[:16] == "9c7bef8246228c58"
+    assert torch.equal(held, data.hold_out(labels.to(torch.int32)))
+    assert not torch.equal(held.nonzero(), data.hold_out(labels.sort().values).nonzero())
+
+
+@pytest.mark.parametrize(("share", "count"), [(0, 0), (0.25, 4 * 25), (1, 400)])
+def test_a_share_of_each_class_is_held_out_whatever_the_labels_are(share, count):
+    labels = torch.tensor([7, 7, 3, 1] * 100)
+    held = data.hold_out(labels, share)
+    assert held.sum() == count
+    assert labels[held].bincount(minlength=8).tolist() == [0, count // 4, 0, count // 4, 0, 0, 0, count // 2]

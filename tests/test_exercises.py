@@ -71,7 +71,7 @@ WRONG = {
         "augmented = plain",
         "augmented = runs.train(replace(small, seed=1, epochs=6), part, progress=False)",
         *(
-            f"def overtakes(history):\n    ahead = [row['train_accuracy'] > row['test_accuracy'] for row in history.rows]\n"
+            f"def overtakes(history):\n    ahead = [row['train_accuracy'] > row['validation_accuracy'] for row in history.rows]\n"
             f"    {line}"
             for line in (
                 "return ahead.index(True)",
@@ -314,7 +314,7 @@ def test_the_start_is_not_attempted_the_solution_is_right_and_each_mistake_has_i
 def trained(accuracy, **changes):
     """A finished run of three epochs, of which only the last test accuracy is told."""
     recipe = Recipe(epochs=3, **changes)
-    row = {"test_accuracy": accuracy}
+    row = {"validation_accuracy": accuracy}
     return Run(History(recipe, rows=[row] * 3, steps=9, finished=True), torch.nn.Identity(), SOLUTIONS)
 
 

@@ -20,7 +20,7 @@ CLASSES = ["cat", "dog", "ship"]
 NONE = Evaluation(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
 RIGHT = Evaluation(torch.eye(3), torch.arange(3))
 PICTURES = torch.zeros(3, 3, 32, 32, dtype=torch.uint8)
-ROW = {"epoch": 1, "train_loss": 2.0, "train_accuracy": 0.1, "test_accuracy": 0.2, "seconds": 1.0}
+ROW = {"epoch": 1, "train_loss": 2.0, "train_accuracy": 0.1, "validation_accuracy": 0.2, "seconds": 1.0}
 
 
 BROKEN = Evaluation(torch.full((2, 3), float("nan")), torch.tensor([0, 1]))
@@ -192,7 +192,8 @@ DRAWN = torch.distributions.Categorical(logits=LOGITS)
 LABELS = torch.multinomial(DRAWN.probs, 1, generator=torch.Generator().manual_seed(0)).flatten()
 UNSURE = calibration.coverage_curve(DRAWN.probs, LABELS)
 RUN = History(
-    Recipe(epochs=3, sizes=(16, 32)), rows=[ROW | {"epoch": k, "test_accuracy": k / 4} for k in (1, 2, 3)]
+    Recipe(epochs=3, sizes=(16, 32)),
+    rows=[ROW | {"epoch": k, "validation_accuracy": k / 4} for k in (1, 2, 3)],
 )
 HALF = [share(torch.arange(100) < count) for count in (90, 50)]
 FAULT = {"strengths": [0, 1], "unit": "pixels", "plain network": HALF, "camera network": HALF[::-1]}

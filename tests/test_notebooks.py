@@ -154,7 +154,7 @@ def test_a_class_shown_a_second_time_is_the_same_code():
     _, code = read(paths.ROOT / "notebooks/03_export_to_onnx.ipynb")
     (shown,) = [cell.source for cell in code if "class WithSoftmax" in cell.source]
     names = {}
-    exec(shown.split("\n\n\nnetwork =")[0], names)
+    exec(shown.split("\n\n\npixels =")[0], names)
     body = torch.nn.Linear(3, 5)
     image = torch.rand(2, 3)
     assert torch.equal(names["WithSoftmax"](body)(image), onnx_export.WithSoftmax(body)(image))

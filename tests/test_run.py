@@ -111,6 +111,57 @@ def test_measuring_one_notebook_keeps_what_the_others_measured(folder, monkeypat
     assert (new["test_accuracy"], new["files"]["a.pth"]) == (0.5, 1)
 
 
+def test_a_run_of_all_measures_starting_and_importing(folder, monkeypatch):
+    monkeypatch.setattr(paths, "MEASURED", paths.artifacts_dir())
+    monkeypatch.setattr("helpers.workshop.readme.update", lambda: None)
+    monkeypatch.setattr(chapter, "NOTEBOOKS", {"00_hello": ""})
+    for name in ("01_result", "02_fails"):
+        (folder / f"{name}.ipynb").unlink()
+    assert run.main(["--measure"]) == 0
+    took = json.loads(paths.artifact("notebooks.json").read_text())["quick"]
+    assert 0 < took["starting"] < took["seconds"]["00_hello"]
+    assert took["importing"] >= 0
+
+
+@pytest.mark.parametrize("option", ["--save", "--measure", ""])
+def test_what_is_measured_or_saved_trains_anew_and_no_run_is_lost(folder, monkeypatch, option):
+    monkeypatch.setattr(paths, "MEASURED", paths.artifacts_dir())
+    monkeypatch.setattr("helpers.workshop.readme.update", lambda: None)
+    for name in ("00_hello", "01_result", "02_fails"):
+        (folder / f"{name}.ipynb").unlink()
+    code = """
+from helpers.plumbing import paths
+own = paths.artifact("runs/a")
+print("loaded" if own.exists() else "trained")
+own.mkdir(exist_ok=True)
+(own / "by").write_text("the notebook")
+"""
+    write(folder, "03_train", code)
+    killed = paths.artifacts_dir() / ".runs-before/of-a-killed-run"
+    for own in (paths.artifact("runs/a/by"), paths.artifact("runs/b/by"), killed / "by"):
+        own.parent.mkdir(parents=True, exist_ok=True)
+        own.write_text("before")
+    assert run.main([option, "03"] if option else ["03"]) == 0
+    executed = nbformat.read(paths.artifacts_dir() / "executed/03_train.ipynb", as_version=4)
+    assert executed.cells[0].outputs[0].text == ("trained\n" if option else "loaded\n")
+    kept = {own.parent.name: own.read_text() for own in paths.artifact("runs").glob("*/by")}
+    expected = {"a": "the notebook", "b": "before"} | ({"of-a-killed-run": "before"} if option else {})
+    assert kept == expected
+
+
+def test_importing_is_what_the_imports_in_the_cells_take():
+    cells = [
+        "%matplotlib inline\nimport json",
+        "def f():\n    from pathlib import Path\n    return Path",
+        "1 / 0",
+        "import a_module_that_the_notebook_wrote",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    little = run.import_seconds(notebook)
+    notebook.cells.append(nbformat.v4.new_code_cell("import torch"))
+    assert 0 < little < run.import_seconds(notebook)
+
+
 def test_a_name_that_fits_no_notebook_is_named(folder, capsys):
     assert run.main(["99"]) == 2
     assert "starts with 99" in capsys.readouterr().err

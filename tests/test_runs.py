@@ -11,7 +11,7 @@ from helpers.history import History
 from helpers.recipe import Recipe
 from helpers.training import fit
 
-TINY = replace(Recipe.smoke(), width=0.125, batch_size=100, epochs=2)
+TINY = replace(Recipe.smoke(), width=0.125, batch_size=90, epochs=2)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_an_interrupted_run_is_kept_and_goes_on_as_if_nothing_had_happened(
     run = runs.train(TINY, small, progress=False)
     assert run.history.finished
     assert same(run.model, straight.model)
-    assert run.history.column("test_accuracy") == straight.history.column("test_accuracy")
+    assert run.history.column("validation_accuracy") == straight.history.column("validation_accuracy")
 
 
 def test_a_run_that_was_killed_goes_on_after_its_last_whole_epoch(
@@ -165,11 +165,11 @@ def test_the_table_says_what_is_special_about_each_run(small, capsys):
     capsys.readouterr()
     runs.table()
     head, first, second = capsys.readouterr().out.splitlines()
-    assert head.split() == ["recipe", "epochs", "test", "accuracy", "seconds", "seed"]
-    assert first.split()[:3] == ["smoke", "2", f"{one.history.test_accuracy:.1%}"]
+    assert head.split() == ["recipe", "epochs", "validation", "accuracy", "seconds", "seed"]
+    assert first.split()[:3] == ["smoke", "2", f"{one.history.validation_accuracy:.1%}"]
     assert second.startswith("learning_rate=0.02, seed=3 ")
     assert second.split()[-1] == "3"
-    assert f"{two.history.test_accuracy:.1%}" in second
+    assert f"{two.history.validation_accuracy:.1%}" in second
 
 
 def test_an_empty_table_says_how_to_fill_it(capsys):
@@ -183,8 +183,8 @@ def test_runs_are_drawn_on_top_of_each_other(monkeypatch):
     found = []
     for rate, accuracy in ((0.1, 0.5), (0.2, 0.7)):
         rows = [
-            {"epoch": 1, "train_loss": 2.0, "test_accuracy": 0.1, "seconds": 1.0},
-            {"epoch": 2, "train_loss": 1.0, "test_accuracy": accuracy, "seconds": 1.0},
+            {"epoch": 1, "train_loss": 2.0, "validation_accuracy": 0.1, "seconds": 1.0},
+            {"epoch": 2, "train_loss": 1.0, "validation_accuracy": accuracy, "seconds": 1.0},
         ]
         found.append(History(replace(TINY, learning_rate=rate), rows=rows))
     figures.overlay(runs.named(found))
@@ -198,4 +198,4 @@ def test_what_is_kept_can_be_read(small):
     kept = json.loads((run.folder / "run.json").read_text())
     assert kept["data"] == "drawings"
     assert kept["recipe"]["width"] == 0.125
-    assert [row["test_accuracy"] for row in kept["rows"]] == run.history.column("test_accuracy")
+    assert [row["validation_accuracy"] for row in kept["rows"]] == run.history.column("validation_accuracy")

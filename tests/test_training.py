@@ -1,6 +1,7 @@
 """Training: how it ends, is interrupted and goes on, and what it refuses."""
 
 import _thread
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +10,12 @@ import torch
 from torch import nn
 
 from helpers import training
-from helpers.data import CIFAR10
+from helpers.data import CIFAR10, hold_out
 from helpers.evaluation import evaluate
 from helpers.recipe import Recipe
 from helpers.training import fit, make_optimizer, make_scheduler, time_per_step
 
-TINY = replace(Recipe.smoke(), width=0.25, batch_size=100, epochs=2)
+TINY = replace(Recipe.smoke(), width=0.25, batch_size=90, epochs=2)
 
 
 def weights(model):
@@ -27,7 +28,7 @@ def test_it_learns(drawings):
     assert history.finished
     assert len(history.rows) == 4
     assert history.rows[-1]["train_loss"] < history.rows[0]["train_loss"]
-    assert history.test_accuracy > 0.5  # guessing gives 0.1
+    assert history.validation_accuracy > 0.5  # guessing gives 0.1
     assert not model.training
 
 
@@ -75,7 +76,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on_as_if_nothing_had_happ
     assert history.finished
     assert history.steps == 20
     assert torch.equal(weights(model), weights(straight))
-    assert history.column("test_accuracy") == expected.column("test_accuracy")
+    assert history.column("validation_accuracy") == expected.column("validation_accuracy")
 
 
 def test_the_seconds_before_an_interruption_count(drawings):
@@ -127,7 +128,7 @@ class Hungry(torch.nn.Module):
 
 
 def test_out_of_memory_names_the_batch_size(drawings):
-    with pytest.raises(MemoryError, match="A batch of 100 images does not fit"):
+    with pytest.raises(MemoryError, match="A batch of 90 images does not fit"):
         fit(Hungry(), drawings, TINY, progress=False)
 
 
@@ -287,3 +288,47 @@ def test_a_step_that_does_not_fit_into_memory_and_a_recipe_that_is_none_are_name
         time_per_step(replace(TINY, batch_size=10**10))
     with pytest.raises(ValueError, match="which is no Recipe"):
         time_per_step("quick")
+
+
+def test_what_is_held_out_is_not_learnt_and_the_test_images_are_not_asked(drawings, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        training,
+        "evaluate",
+        lambda model, images, labels, **how: asked.append(images) or evaluate(model, images, labels, **how),
+    )
+    history = fit(TINY.model(), drawings, TINY, progress=False)
+    held = hold_out(drawings.train_labels, 0.1)
+    for images in asked[1:]:
+        assert torch.equal(images, drawings.train_images[held])
+    assert len(asked) == 1 + TINY.epochs
+    assert not any(torch.equal(one[:1], drawings.test_images[:1]) for one in asked)
+    # Other pictures held out: the same training. Another picture among the rest: another one.
+    spoilt = drawings.train_images.clone()
+    spoilt[held] = 0
+    again = fit(TINY.model(), replace(drawings, train_images=spoilt), TINY, progress=False)
+    assert again.column("train_loss") == history.column("train_loss")
+    spoilt[~held] = spoilt[~held].flip(0)
+    other = fit(TINY.model(), replace(drawings, train_images=spoilt), TINY, progress=False)
+    assert other.column("train_loss") != history.column("train_loss")
+
+
+def test_a_final_training_may_use_every_image(drawings, capsys):
+    history = fit(TINY.model(), drawings, replace(TINY, batch_size=100, validation=0))
+    assert history.steps == 20
+    assert history.column("validation_accuracy") == [None, None]
+    assert math.isnan(history.validation_accuracy)
+    assert "validation" not in capsys.readouterr().out
+
+
+def test_a_batch_that_only_all_images_could_fill_is_refused_with_the_way_out(drawings):
+    with pytest.raises(ValueError, match=r"100 are held out for validation.*validation=0"):
+        fit(TINY.model(), drawings, replace(TINY, batch_size=950), progress=False)
+
+
+def test_training_seconds_leave_validation_out(drawings):
+    history = fit(TINY.model(), drawings, TINY, progress=False)
+    assert 0 < history.training_seconds < history.seconds
+    assert history.seconds - history.training_seconds == pytest.approx(
+        sum(history.column("validation_seconds"))
+    )

@@ -18,6 +18,7 @@ import torch
 from helpers.onnx_export import WithSoftmax
 from helpers.plumbing import exportable, labels, networks, private_coremltools
 from helpers.plumbing.errors import first_line
+from helpers.plumbing.folding import fold_batch_norm
 from helpers.plumbing.quiet import coremltools, quiet
 
 from . import examples, torch_operators
@@ -111,7 +112,7 @@ class _Job:
         self.expected = _answers(self.network, self.inputs, self.shape)
         if class_labels is not None:
             self.labels = _labels(class_labels, self.expected)
-            self.network = WithSoftmax(self.network).eval()
+            self.network = WithSoftmax(fold_batch_norm(self.network, self.inputs[0])).eval()
             self.expected = [[logits.softmax(dim=1)] for (logits,) in self.expected]
             self.outputs = ("probabilities",)  # Core ML Tools adds an output called classLabel…
         _check_names(self)

@@ -16,7 +16,7 @@ from . import Exercise, Wrong, call, number_is
 
 def longer_steps(longer: Run, best: float, /, *, base: Recipe, others: list[Run]) -> None:
     _changed(longer, base, others[0], learning_rate=0.3)
-    reached = {run.history.recipe.learning_rate: run.history.test_accuracy for run in [*others, longer]}
+    reached = {run.history.recipe.learning_rate: run.history.validation_accuracy for run in [*others, longer]}
     for rate, accuracy in reached.items():
         if _same(best, rate):
             if accuracy == max(reached.values()):
@@ -36,7 +36,7 @@ def longer_steps(longer: Run, best: float, /, *, base: Recipe, others: list[Run]
 
 def smaller_steps(slow: Run, closes: float, /, *, base: Recipe, with_norm: Run, without: Run) -> None:
     _changed(slow, base, without, batch_norm=False, learning_rate=base.learning_rate / 3)
-    now, before, normal = (100 * run.history.test_accuracy for run in (slow, without, with_norm))
+    now, before, normal = (100 * run.history.validation_accuracy for run in (slow, without, with_norm))
     number_is(
         closes,
         now - before,
@@ -47,7 +47,7 @@ def smaller_steps(slow: Run, closes: float, /, *, base: Recipe, with_norm: Run, 
             (normal - before, _("That is the gap before. By how much is it smaller with the smaller rate?")),
         ],
         _(
-            "The gap to `with_norm` before, less the gap now, both in points of test accuracy after the last epoch."
+            "The gap to `with_norm` before, less the gap now, both in points of validation accuracy after the last epoch."
         ),
         within=0.06,
     )
@@ -57,14 +57,14 @@ def overtaking(overtakes: Callable, plain: Run, augmented: Run, /, *, base: Reci
     small = {"width": base.width / 2, "epochs": 3 * base.epochs}
     _changed(augmented, base, None, **small)
     _changed(plain, base, augmented, **small, crop_padding=0, flip=False)
-    for train, test, right, message in MADE_UP:
-        made = _history(train, test)
+    for train, validation, right, message in MADE_UP:
+        made = _history(train, validation)
         said = call(overtakes, made)
         if said != right:
             raise Wrong(
-                "For the training accuracies {train} and the test accuracies {test} it says {said}. {message}",
+                "For the training accuracies {train} and the validation accuracies {validation} it says {said}. {message}",
                 train=train,
-                test=test,
+                validation=validation,
                 said=said,
                 message=_(message),
             )
@@ -96,20 +96,21 @@ MADE_UP: list[tuple[list, list, int, str]] = [
     ),
     ([0.5, 0.6], [0.4, 0.5], 1, marked("It is ahead from the first epoch to the last.")),
 ]
-"""Training accuracy and test accuracy of each epoch, the right answer, and why."""
+"""Training accuracy and validation accuracy of each epoch, the right answer, and why."""
 
 
-def _history(train: list[float], test: list[float]) -> History:
+def _history(train: list[float], validation: list[float]) -> History:
     rows = [
         {
             "epoch": epoch,
             "learning_rate": 0.0,
             "train_loss": 2 - mine,
             "train_accuracy": mine,
-            "test_accuracy": theirs,
+            "validation_accuracy": theirs,
+            "validation_seconds": 0.1,
             "seconds": 1.0,
         }
-        for epoch, (mine, theirs) in enumerate(zip(train, test, strict=True), 1)
+        for epoch, (mine, theirs) in enumerate(zip(train, validation, strict=True), 1)
     ]
     return History(Recipe(epochs=len(rows)), rows=rows, finished=True)
 
@@ -117,7 +118,7 @@ def _history(train: list[float], test: list[float]) -> History:
 def _overtakes(history: History) -> int:
     first = 0
     for row in reversed(history.rows):
-        if row["train_accuracy"] <= row["test_accuracy"]:
+        if row["train_accuracy"] <= row["validation_accuracy"]:
             break
         first = row["epoch"]
     return first
@@ -159,7 +160,7 @@ EXERCISES = {
     "01.2": Exercise(
         smaller_steps,
         "The folklore is about trainings that break off. What a smaller rate does to one that does not, has to be measured.",
-        "`replace(base, batch_norm=False, learning_rate=base.learning_rate / 3)`; a gap is `with_norm.history.test_accuracy` "
+        "`replace(base, batch_norm=False, learning_rate=base.learning_rate / 3)`; a gap is `with_norm.history.validation_accuracy` "
         "less that of the run without. Multiply by 100 for points.",
     ),
     "01.3": Exercise(

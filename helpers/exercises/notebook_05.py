@@ -27,7 +27,7 @@ def stricter(
             (_threshold(choose, 0.95), _("That is the threshold for 0.95, as it was.")),
             (
                 _threshold(judge, 0.99),
-                _("That is chosen with the half that judges. It would be marking its own work."),
+                _("That is chosen with the pictures that judge. It would be marking its own work."),
             ),
             (
                 _threshold(before, 0.99),
@@ -57,7 +57,7 @@ def stricter(
             ),
             (
                 (choose.probs.max(1).values >= right).double().mean().item(),
-                _("That is the half that the threshold was chosen with. Judge with the other."),
+                _("Those are the pictures that the threshold was chosen with. Judge with the test images."),
             ),
             (100 * share, _("A share is from 0 to 1.")),
             (gets.sum().item(), _("That is a count: divide it by the number of pictures.")),

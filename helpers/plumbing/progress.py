@@ -52,7 +52,9 @@ class Progress:
 
     def epoch(self, row: dict) -> None:
         """Add the line of a finished epoch."""
+        judged = row["validation_accuracy"]
+        validation = "" if judged is None else f"validation {judged:6.1%}   "
         self.say(
             f"epoch {row['epoch']:2d}/{self.epochs}   loss {row['train_loss']:.3f}   "
-            f"train {row['train_accuracy']:6.1%}   test {row['test_accuracy']:6.1%}   {row['seconds']:5.1f} s"
+            f"train {row['train_accuracy']:6.1%}   {validation}{row['seconds']:5.1f} s"
         )

@@ -6,9 +6,10 @@ It starts from the checkpoint that ships and goes on training it with
 """
 
 import copy
+from dataclasses import replace
 
 from helpers import checkpoints
-from helpers.data import load_cifar10
+from helpers.data import hold_out, load_cifar10
 from helpers.evaluation import evaluate
 from helpers.recipe import Recipe
 from helpers.training import fit
@@ -43,7 +44,7 @@ def fine_tune(data, path=checkpoints.CAMERA, recipe: Recipe | None = None) -> di
     Args:
         data: as ``load_cifar10()`` returns.
         path: of the checkpoint.
-        recipe: default: ``Recipe.camera()``.
+        recipe: default: ``Recipe.camera()``. Its network is always that of the shipped one's card.
 
     Returns:
         The card.
@@ -58,10 +59,17 @@ def fine_tune(data, path=checkpoints.CAMERA, recipe: Recipe | None = None) -> di
             "Put CIFAR-10 into data/, or set CHAPTER_CIFAR10."
         )
     before = copy.deepcopy(network.state_dict())
-    history = fit(network, data, recipe or Recipe.camera())
+    shipped = Recipe.of(card["recipe"])
+    shape = {name: getattr(shipped, name) for name in ("width", "batch_norm", "pool_first")}
+    recipe = replace(recipe or Recipe.camera(), **shape)
+    history = fit(network, data, recipe)
     if not history.finished:
         raise ValueError("The training was interrupted: nothing is written. Start it again.")
     network.cpu().load_state_dict(mean(before, network.state_dict(), SHARE))
+    held = hold_out(data.train_labels, recipe.validation)
+    if held.any():  # what is written is the mean, and its card speaks of that
+        judged = evaluate(network, data.train_images[held], data.train_labels[held])
+        history.rows[-1]["validation_accuracy"] = judged.accuracy
     result = evaluate(network, data.test_images, data.test_labels)
     checkpoints.save_weights(network, path)
     return checkpoints.save_card(path, history=history, evaluation=result, data=data, share=SHARE)

@@ -6,6 +6,7 @@
 go back into ``notebooks/``, cleaned so that two builds differ only where numbers
 do; with ``--measure`` the summary goes into ``helpers/measured/notebooks.json``,
 from which the README and the notebooks take every time and accuracy they state.
+Either trains anew what lies finished in ``artifacts/runs/``.
 """
 
 import os
@@ -33,12 +34,14 @@ if __name__ == "__main__":
     answer_interrupts(say_and_leave)  # the imports take longest on a slow disk
 
 import argparse
+import ast
 import asyncio
 import contextlib
 import json
 import logging
 import re
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Collection
@@ -47,6 +50,7 @@ from pathlib import Path
 
 import nbformat
 import psutil
+from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbstripout import strip_output
@@ -136,14 +140,18 @@ class Cells:
         line: what its first line says.
     """
 
-    def __init__(self, notebook):
+    def __init__(self, notebook, started=lambda seconds: None):
         self._cells = [index for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
         self.place, self.line, self._began = 0, "", 0.0
+        self._made, self._started = time.perf_counter(), started
 
     def _show(self, time_or_dots: str, end: str) -> None:
         print(f"  cell {self.place:2d}/{len(self._cells)} {time_or_dots}  {self.line}", end=end, flush=True)
 
     def start(self, cell, cell_index, **_) -> None:
+        if self._started:
+            self._started(time.perf_counter() - self._made)
+            self._started = None
         if cell_index in self._cells:
             self.place, self._began = self._cells.index(cell_index) + 1, time.perf_counter()
             self.line = first_line(cell.source)
@@ -154,8 +162,31 @@ class Cells:
         self._show(f"{time.perf_counter() - self._began:7.1f} s", "\n")
 
 
-def execute(path) -> tuple[nbformat.NotebookNode, float, str]:
+def import_seconds(notebook) -> float:
+    """Seconds that the imports in this notebook's cells take together, in a Python of their own.
+
+    What a notebook wrote itself is not there to be imported, and does not count.
+    """
+    lines = []
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            for node in ast.walk(ast.parse(TransformerManager().transform_cell(cell.source))):
+                if isinstance(node, (ast.Import, ast.ImportFrom)):
+                    lines.append(ast.unparse(node))
+    lines = [f"with suppress(ImportError): {line}" for line in lines]
+    began = "from contextlib import suppress; import time; began = time.perf_counter()"
+    code = "\n".join([began, *lines, "print(time.perf_counter() - began)"])
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=NOTEBOOKS, capture_output=True, text=True, check=True
+    )
+    return float(said.stdout.splitlines()[-1])
+
+
+def execute(path, started=lambda seconds: None) -> tuple[nbformat.NotebookNode, float, str]:
     """Run one notebook and print each cell with its time as it ends.
+
+    Args:
+        started: is called with the seconds that the kernel's start took, when it has ended.
 
     Returns:
         The executed notebook, the seconds it took, and the error text ("" when all went well).
@@ -170,13 +201,13 @@ def execute(path) -> tuple[nbformat.NotebookNode, float, str]:
         raise ValueError(
             f"{name} is no notebook, or damaged ({type(error).__name__}). Get it back with: make reset"
         ) from error
-    began = time.perf_counter()
+    began, cells = time.perf_counter(), Cells(notebook, started)
     print(f"\n{path.stem}", flush=True)
     with tempfile.TemporaryDirectory(prefix="kernel-") as folder, ThreadPoolExecutor(1) as pool:
         interruption.kernel_files = folder
         try:
             # Outside the main thread nbclient leaves the signals alone: Ctrl-C is answered here.
-            error = pool.submit(asyncio.run, _execute(notebook, path, Path(folder))).result()
+            error = pool.submit(asyncio.run, _execute(notebook, path, Path(folder), cells)).result()
         except BaseException:
             end_children()
             raise
@@ -185,9 +216,9 @@ def execute(path) -> tuple[nbformat.NotebookNode, float, str]:
     return notebook, time.perf_counter() - began, error
 
 
-async def _execute(notebook, path, folder: Path) -> str:
+async def _execute(notebook, path, folder: Path, cells: Cells) -> str:
     """Run a notebook's cells in a new kernel, whose files go to ``folder``; return the error text."""
-    cells, silent = Cells(notebook), logging.getLogger("helpers.workshop.run.nbclient")
+    silent = logging.getLogger("helpers.workshop.run.nbclient")
     silent.addHandler(logging.NullHandler())
     silent.propagate = False  # what it would say is said below
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
@@ -332,10 +363,11 @@ def keep_pictures() -> None:
         netron_view.save_picture(paths.artifact(name))
 
 
-def keep_measured(summary: dict) -> None:
+def keep_measured(summary: dict, starting: float, importing: float) -> None:
     """Put the summary of this mode into the numbers that ship, and bring the README up to date.
 
-    A run of some notebooks only replaces what these measured.
+    A run of some notebooks only replaces what these measured; the seconds of ``starting`` the kernels
+    and of ``importing`` are those of a run of all.
     """
     from helpers.plumbing.device import describe_device
     from helpers.plumbing.measured import read
@@ -345,6 +377,7 @@ def keep_measured(summary: dict) -> None:
     everything = set(summary["seconds"]) >= set(chapter.NOTEBOOKS)
     kept = {} if everything else measured.get(mode(), {})
     fresh = {key: value for key, value in summary.items() if value is not None}
+    fresh |= {"starting": starting, "importing": importing} if everything else {}
     fresh["machines"] = dict.fromkeys(summary["seconds"], describe_device())
     for key in ("machines", "seconds", "files"):
         fresh[key] = kept.get(key, {}) | fresh[key]
@@ -354,13 +387,39 @@ def keep_measured(summary: dict) -> None:
     readme.update()
 
 
+@contextlib.contextmanager
+def without_kept_runs():
+    """Put the trainings in ``artifacts/runs`` aside for the time: what is measured or saved trains anew.
+
+    Those that were not trained again come back at the end; after a kill, with the next call.
+    """
+    runs, aside = paths.artifacts_dir() / "runs", paths.artifacts_dir() / ".runs-before"
+
+    def come_back() -> None:
+        runs.mkdir(exist_ok=True)
+        for kept in aside.glob("*"):
+            if not (runs / kept.name).exists():
+                kept.rename(runs / kept.name)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    come_back()
+    runs.rename(aside)
+    try:
+        yield
+    finally:
+        with interruption.later():
+            come_back()
+
+
 def run_all(notebooks, chosen) -> int:
     """Run the notebooks, keep what is to be kept of each, and print the table; return the exit code."""
     seconds: dict[str, float] = {}
+    starting: list[float] = []
+    importing: list[float] = []
     beside = {path.stem for path in [*notebooks, *pages.texts(), *pages_folder().glob("*.html")]}
     made = saved.made_by() if chosen.save else None
     for path in notebooks:
-        notebook, seconds[path.stem], error = execute(path)
+        notebook, seconds[path.stem], error = execute(path, starting.append)
         with interruption.later():
             write_page(notebook, path.stem, beside)
         if error:
@@ -369,6 +428,8 @@ def run_all(notebooks, chosen) -> int:
         with interruption.later():
             if chosen.save:
                 save_outputs(notebook, path, made)
+        if chosen.measure:
+            importing.append(import_seconds(notebook))
     with interruption.later():
         pages.write_texts(pages_folder(), beside)
         summary = summarise(seconds)
@@ -376,7 +437,7 @@ def run_all(notebooks, chosen) -> int:
     if chosen.save and not chosen.names:
         keep_pictures()
     if chosen.measure:
-        keep_measured(summary)
+        keep_measured(summary, round(sum(starting), 1), round(sum(importing), 1))
     return 0
 
 
@@ -416,7 +477,9 @@ def main(arguments=None) -> int:
                 # What an earlier run recorded must not pass for this one's, and what was killed lies about.
                 paths.remove_leftovers(paths.artifacts_dir(), below=True)
                 shutil.rmtree(paths.artifacts_dir() / "results", ignore_errors=True)
-            return run_all(notebooks, chosen)
+            trained_anew = chosen.save or chosen.measure
+            with without_kept_runs() if trained_anew else contextlib.nullcontext():
+                return run_all(notebooks, chosen)
     except BrokenPipeError:  # `make run | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

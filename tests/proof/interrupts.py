@@ -159,7 +159,7 @@ class Runs:
 
 def outcome(model, history) -> dict:
     """All that must be equal."""
-    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in history.rows]
+    rows = [{name: value for name, value in row.items() if "seconds" not in name} for row in history.rows]
     weights = {name: tensor.cpu().numpy().tobytes() for name, tensor in model.state_dict().items()}
     return {"weights": weights, "rows": rows, "steps": history.steps}
 
