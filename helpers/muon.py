@@ -112,8 +112,12 @@ class Muon(torch.optim.SGD):
         rows, columns = weight.shape[0], weight[0].numel()
         matrix = direction.reshape(rows, columns)
         direction = orthogonal(matrix.bfloat16() if group["bfloat16"] else matrix).view_as(weight)
-        weight.mul_(1 - group["lr"] * group["weight_decay"])
-        weight.add_(direction, alpha=-group["lr"] * max(1, rows / columns) ** 0.5)
+        rate, scale = group["lr"], max(1, rows / columns) ** 0.5
+        weight.mul_(1 - rate * group["weight_decay"])
+        if torch.is_tensor(rate):  # on the GPU, for a step that is recorded there
+            weight.addcmul_(direction.to(weight.dtype), rate, value=-scale)
+        else:
+            weight.add_(direction, alpha=-rate * scale)
 
 
 __all__ = ["Muon", "orthogonal"]
