@@ -130,7 +130,8 @@ WRONG = {
         ),
         "import copy\npart = copy.deepcopy(part).train()\nwith quiet():\n    torch.onnx.export(part, (torch.rand(1, 3, 32, 32),), "
         "BLOCK, dynamo=False, training=torch.onnx.TrainingMode.TRAINING)",
-        "with quiet():\n    torch.onnx.export(model.features[4:7], (torch.zeros(1, 32, 16, 16),), BLOCK, dynamo=False)",
+        "with quiet():\n    seen = torch.zeros(1, model.features[0].out_channels, 16, 16)\n    "
+        "torch.onnx.export(model.features[4:7], (seen,), BLOCK, dynamo=False)",
     ],
     "03.3": [
         "changed = model",

@@ -86,7 +86,7 @@ def test_a_field_of_a_recipe_holds_its_own_type_or_is_named(name):
 
 def test_a_printed_recipe_leaves_out_what_is_as_usual():
     assert "cutout" not in repr(Recipe.quick())
-    assert repr(Recipe.gpu()).endswith("seed=0, cutout=8)")
+    assert repr(Recipe.gpu()).endswith("seed=0, cutout=12)")
     assert eval(repr(Recipe.gpu())) == Recipe.gpu()
 
 

@@ -278,7 +278,7 @@ def test_a_split_alone_is_checked_for_any_number_of_classes():
 def test_a_shift_wider_than_the_picture_is_named():
     data = patterns(names(2), (3, 16, 20), count=32)
     with pytest.raises(ValueError, match=r"crop_padding=20 shifts images of 16×20.*less than 16"):
-        fit(small(2), data, replace(RECIPE, crop_padding=20), progress=False)
+        fit(small(2), data, replace(RECIPE, crop_padding=20, validation=0.0), progress=False)
 
 
 # -- networks of every kind --------------------------------------------------------------------------
