@@ -1,8 +1,8 @@
 """Training steps that a GPU runs by itself: recorded once as a CUDA graph, then replayed.
 
-A step of ``AlexNet`` is about three hundred small tasks for the GPU. Python takes longer to
-hand them over one by one than a fast GPU takes to do them; a recorded step is handed over at once
-(NVIDIA and PyTorch, 2021, "Accelerating PyTorch with CUDA Graphs").
+A step of ``AlexNet`` is many small tasks for the GPU. Python takes longer to hand them over one by one
+than a fast GPU takes to do them; a recorded step is handed over at once (Nguyen et al., 2021,
+"Accelerating PyTorch with CUDA Graphs", PyTorch's blog). What that brings stands in ``helpers/workshop/tried.md``.
 """
 
 from collections.abc import Callable
@@ -26,11 +26,11 @@ class Recorded:
 
     Args:
         step: the step to record. It must not read a number from the GPU.
-        optimizer: the optimiser that it calls. Its groups keep their rates as numbers, which a scheduler sets.
+        trained_by: the optimiser that it calls. Its groups keep their rates as numbers, which a scheduler sets.
     """
 
-    def __init__(self, step: Step, optimizer: torch.optim.Optimizer):
-        self.step, self.optimizer = step, optimizer
+    def __init__(self, step: Step, trained_by: torch.optim.Optimizer):
+        self.step, self.optimizer = step, trained_by
         self.stream = torch.cuda.Stream()
         self.seen = 0
         self.shape: torch.Size | None = None

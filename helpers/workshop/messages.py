@@ -93,13 +93,13 @@ def _row(line: str, numbers: bool, heading: str) -> Iterator[Piece]:
 
 
 def _message(text: str, numbers: bool, heading: str, row: str = "") -> Iterator[Piece]:
-    """A message, if there are words in it; ``numbers`` says whether they are carried over."""
+    """A message, if there are words in it; ``numbers`` says whether they are carried over. A time alone is none."""
     template, values = with_places(text) if numbers else (text, ())
     words = PLACE.sub("", KEPT.sub("", OWN_NAME.sub("", template)))
     if re.search(r"[^\W\d_]", words):
         yield Piece(template, True, values, row, heading)
     else:
-        yield Piece(text)
+        yield Piece(template, values=values)
 
 
 def with_places(text: str) -> tuple[str, tuple[str, ...]]:

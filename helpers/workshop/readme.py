@@ -14,7 +14,7 @@ from helpers import benchmark, chapter
 from helpers.plumbing import paths
 from helpers.plumbing.measured import read
 
-from . import address, speedrun
+from . import address, gpu, speedrun
 
 README = paths.ROOT / "README.md"
 TEACHING = paths.ROOT / "notebooks/teaching.md"
@@ -135,6 +135,12 @@ def the_speedrun() -> str:
     ]
     order = sorted(zip(last, map(speedrun.cells, rows), strict=True))
     return _table(speedrun.HEAD, [cells for _, cells in order])
+
+
+def the_gpu() -> str:
+    """The recipes for a GPU, on every GPU that was measured."""
+    rows = [gpu.cells(name, row) for name, recipes in read("gpu").items() for row in recipes.values()]
+    return _table(gpu.HEAD, rows) if rows else "Nobody has run it yet: be the first."
 
 
 def the_proofs() -> str:
@@ -293,6 +299,7 @@ TABLES = {
     "photos": the_photos,
     "bench": the_bench,
     "speedrun": the_speedrun,
+    "gpu": the_gpu,
     "book": the_book,
 }
 
