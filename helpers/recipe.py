@@ -125,7 +125,7 @@ class Recipe:
 
     @classmethod
     def quick(cls) -> "Recipe":
-        """Past 80 % on CIFAR-10 before the coffee is ready, with a network of half the width."""
+        """About 80 % on CIFAR-10 before the coffee is ready, with a network of half the width."""
         return cls(name="quick", epochs=3, crop_padding=1, sizes=(16, 24, 32), width=0.5)
 
     @classmethod
