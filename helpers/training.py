@@ -3,6 +3,7 @@
 Notebook 01 introduces the training loop and writes it out in full. This is the
 same loop with what a class needs around it: a device chosen by itself, a
 progress line, an interruption that loses nothing, and errors that say what to do.
+It is long because whatever does not fit together is named before any time is spent on it.
 
 ``python -m helpers.workshop.train`` trains without a notebook, and
 ``torchrun --nproc-per-node=N -m helpers.workshop.train`` in N processes, on as many
