@@ -62,8 +62,8 @@ LONG = (
         f"pages::test_axe_finds_nothing_serious_and_nothing_runs_off[{page}"
         for page in ("01", "02", "03", "04", "05", "06", "07", "glossary", "teaching", "troubleshooting")
     ),
-    "phone::test_a_hundred_uploads_at_once",
-    "phone::test_a_wrong_command_says",
+    "phone::test_a_hundred_uploads_at_once_are_answered_with_bounded_memory",
+    "phone::test_a_wrong_command_says_what_is_wrong_in_one_line",
     "phone::test_it_ends_with_its_kernel_as_in_make_run",
     "phone::test_it_ends_with_its_process_and_leaves_the_port_free[9]",
     "phone::test_phones_may_label_at_once",

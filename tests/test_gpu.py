@@ -36,6 +36,9 @@ def cuda(monkeypatch):
     made = []
 
     class Stream:
+        def __init__(self, device=None):
+            assert device in (None, torch.device("cpu"))
+
         def wait_stream(self, other):
             pass
 
@@ -46,6 +49,7 @@ def cuda(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", recording)

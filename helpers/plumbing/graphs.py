@@ -31,13 +31,20 @@ class Recorded:
 
     def __init__(self, step: Step, trained_by: torch.optim.Optimizer):
         self.step, self.optimizer = step, trained_by
-        self.stream = torch.cuda.Stream()
+        weights = (weight for group in trained_by.param_groups for weight in group["params"])
+        self.device = next(weights).device  # which need not be the GPU that PyTorch takes by itself
+        self.stream = torch.cuda.Stream(self.device)
         self.seen = 0
         self.shape: torch.Size | None = None
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """What ``step(images, labels)`` returns; the next call overwrites it."""
+        with torch.cuda.device(self.device):
+            return self.taken(images, labels)
+
+    def taken(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, on the GPU of the network."""
         if self.shape != images.shape:
             self.seen, self.shape, self.graph = 0, images.shape, None
         self.seen += 1
