@@ -5,7 +5,8 @@ than a fast GPU takes to do them; a recorded step is handed over at once (Nguyen
 "Accelerating PyTorch with CUDA Graphs", PyTorch's blog). What that brings stands in ``helpers/workshop/tried.md``.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -22,7 +23,8 @@ class Recorded:
 
     The first steps of each size of image are real steps, too; then one is recorded, and from there on
     replayed with new images, labels and learning rates. Python code inside it runs no more then: the network
-    must not decide anything, or draw random numbers, by itself.
+    must not decide anything, or draw random numbers, by itself. Every step computes with rates that
+    lie on the GPU, so that one which is replayed does what one that is not replayed would do.
 
     Args:
         step: the step to record. It must not read a number from the GPU.
@@ -30,9 +32,11 @@ class Recorded:
     """
 
     def __init__(self, step: Step, trained_by: torch.optim.Optimizer):
-        self.step, self.optimizer = step, trained_by
-        weights = (weight for group in trained_by.param_groups for weight in group["params"])
+        self.step, self.groups = step, trained_by.param_groups
+        self.zero_grad = trained_by.zero_grad
+        weights = (weight for group in self.groups for weight in group["params"])
         self.device = next(weights).device  # which need not be the GPU that PyTorch takes by itself
+        self.rates = [torch.zeros((), device=self.device) for _ in self.groups]
         self.stream = torch.cuda.Stream(self.device)
         self.seen = 0
         self.shape: torch.Size | None = None
@@ -40,23 +44,30 @@ class Recorded:
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """What ``step(images, labels)`` returns; the next call overwrites it."""
-        with torch.cuda.device(self.device):
-            return self.taken(images, labels)
+        with torch.cuda.device(self.device), self.rates_on_the_gpu():
+            if self.shape != images.shape:
+                self.seen, self.shape, self.graph = 0, images.shape, None
+            self.seen += 1
+            if self.seen <= WARM_UP:
+                return self.apart(lambda: self.step(images, labels))
+            graph = self.graph = self.graph or self.recorded(images, labels)
+            self.images.copy_(images)
+            self.labels.copy_(labels)
+            graph.replay()
+            return self.result
 
-    def taken(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The same, on the GPU of the network."""
-        if self.shape != images.shape:
-            self.seen, self.shape, self.graph = 0, images.shape, None
-        self.seen += 1
-        if self.seen <= WARM_UP:
-            return self.apart(lambda: self.step(images, labels))
-        graph = self.graph = self.graph or self.recorded(images, labels)
-        self.images.copy_(images)
-        self.labels.copy_(labels)
-        for rate, group in zip(self.rates, self.optimizer.param_groups, strict=True):
-            rate.fill_(group["lr"])
-        graph.replay()
-        return self.result
+    @contextlib.contextmanager
+    def rates_on_the_gpu(self) -> Iterator[None]:
+        """A block in which the groups have tensors as rates."""
+        numbers = [group["lr"] for group in self.groups]
+        try:
+            for group, rate in zip(self.groups, self.rates, strict=True):
+                rate.fill_(group["lr"])
+                group["lr"] = rate
+            yield
+        finally:
+            for group, number in zip(self.groups, numbers, strict=True):
+                group["lr"] = number
 
     def apart(self, call: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Run something in a stream of its own, as PyTorch asks of what comes before a recording."""
@@ -70,16 +81,8 @@ class Recorded:
     def recorded(self, images: Tensor, labels: Tensor) -> torch.cuda.CUDAGraph:
         """Record a step for images of this shape; recording takes no step."""
         self.images, self.labels = images.clone(), labels.clone()
-        groups, graph = self.optimizer.param_groups, torch.cuda.CUDAGraph()
-        rates = [group["lr"] for group in groups]
-        self.rates = [torch.full((), rate, device=images.device) for rate in rates]
-        self.optimizer.zero_grad(set_to_none=True)  # the gradients live in the graph's memory
-        try:
-            for group, rate in zip(groups, self.rates, strict=True):
-                group["lr"] = rate
-            with torch.cuda.graph(graph, stream=self.stream):
-                self.result = self.step(self.images, self.labels)
-        finally:
-            for group, number in zip(groups, rates, strict=True):
-                group["lr"] = number
+        self.zero_grad(set_to_none=True)  # the gradients live in the graph's memory
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self.stream):
+            self.result = self.step(self.images, self.labels)
         return graph
