@@ -26,12 +26,12 @@ from helpers.batches import Batches
 from helpers.data import Images, hold_out
 from helpers.evaluation import check_labels, check_split, evaluate
 from helpers.history import History
-from helpers.model import AlexNet
+from helpers.model import AlexNet, Normalise
 from helpers.muon import Muon
 from helpers.plumbing import processes
 from helpers.plumbing.device import describe_device, pick_device, pick_precision
 from helpers.plumbing.errors import first_line
-from helpers.plumbing.graphs import Recorded, Step
+from helpers.plumbing.graphs import Recorded, Step, recordable
 from helpers.plumbing.interrupts import Interrupts, torch_modes
 from helpers.plumbing.networks import ask, check_answer, check_model, out_of_memory, train_mode
 from helpers.plumbing.progress import Progress
@@ -113,7 +113,7 @@ def fit(
             gets the weights with which that run stopped.
         progress: show one line per epoch.
         after_epoch: called with the history after each epoch, when ``model`` and ``history.state``
-            are up to date; ``helpers.runs`` saves them there.
+            are up to date; ``helpers.runs`` saves them there. It may look at the network, not change it.
 
     Started by ``torchrun`` (see ``helpers.plumbing.processes``), every process calls it with the
     same arguments. They share each batch, and all end with the same model and history.
@@ -239,9 +239,9 @@ class _Training:
         self.scheduler = make_scheduler(self.optimizer, recipe, recipe.epochs * self.batches.steps)
         if state:
             self._take_up(state)
-        self.learn: Step = (
-            Recorded(self._learn, self.optimizer) if _recordable(model, device) else self._learn
-        )
+        self.learn: Step = self._learn
+        if recordable(model, device, {AlexNet, Normalise}):
+            self.learn = Recorded(self._learn, self.optimizer)
         self.clock = (len(history.rows), state["spent"] if state else 0.0, time.perf_counter())
         self.whole, self.ctrl_c = True, Interrupts()
         self.shown = Progress(progress and rank == 0, recipe.epochs)
@@ -385,15 +385,6 @@ class _Training:
         }
         history.rows.append(row)
         self.shown.epoch(row)
-
-
-def _recordable(model: nn.Module, device: torch.device) -> bool:
-    """Whether a step may be recorded: on an NVIDIA GPU, alone, and with a network that runs no Python of its own."""
-    hooked = any(
-        part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
-        for part in model.modules()
-    )
-    return device.type == "cuda" and processes.size() == 1 and type(model) is AlexNet and not hooked
 
 
 def _for_training(data, held, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers import muon, training
-from helpers.model import AlexNet
+from helpers.model import AlexNet, Normalise
 from helpers.plumbing import graphs, processes
 from helpers.recipe import Recipe
 from helpers.training import fit, make_optimizer
@@ -77,7 +77,7 @@ RECIPE = replace(Recipe.smoke(), epochs=1, batch_size=100, validation=0.0)
 def test_recorded_steps_train_as_steps_do(drawings, cuda, monkeypatch):
     usual = RECIPE.model()
     expected = fit(usual, drawings, RECIPE, progress=False)
-    monkeypatch.setattr(training, "_recordable", lambda model, device: True)
+    monkeypatch.setattr(training, "recordable", lambda model, device, own: own == OWN)
     monkeypatch.setattr(training, "Recorded", Counting)
     kinds, usual_step = set(), muon.Muon._step
 
@@ -101,20 +101,46 @@ def test_recorded_steps_train_as_steps_do(drawings, cuda, monkeypatch):
     assert all(isinstance(rate, float) for rate in rates)  # as a scheduler and a file want them
 
 
-def test_only_a_network_without_python_of_its_own_is_recorded(monkeypatch):
-    class Mine(AlexNet):
+OWN = {AlexNet, Normalise}
+
+
+def test_a_network_of_ours_and_of_pytorchs_layers_is_recorded_on_a_gpu_alone(monkeypatch):
+    model = AlexNet(width=0.1)
+    model.classifier.append(torch.nn.Dropout())
+    assert graphs.recordable(model, CUDA, OWN)
+    model.compile()
+    assert graphs.recordable(model, CUDA, OWN)
+    assert not graphs.recordable(model, torch.device("cpu"), OWN)
+    monkeypatch.setattr(processes, "size", lambda: 2)
+    assert not graphs.recordable(model, CUDA, OWN)
+
+
+def put_a_layer(model):
+    class Mine(torch.nn.ReLU):
         pass
 
+    model.features[3] = Mine()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        put_a_layer,
+        lambda model: setattr(model.features[3], "forward", lambda images: images),
+        lambda model: model.features[0].register_forward_hook(lambda *_: None),
+        lambda model: model.features[0].register_forward_pre_hook(lambda *_: None),
+        lambda model: model.features[0].register_full_backward_hook(lambda *_: None),
+        lambda model: model.features[0].register_full_backward_pre_hook(lambda *_: None),
+        lambda model: model.features[0].weight.register_hook(lambda gradient: gradient),
+        lambda model: model.features[0].weight.register_post_accumulate_grad_hook(lambda weight: None),
+        lambda model: torch.nn.utils.parametrizations.weight_norm(model.features[0]),
+    ],
+)
+def test_a_network_with_python_code_of_its_own_is_not_recorded(change):
     model = AlexNet(width=0.1)
-    assert training._recordable(model, CUDA)
-    assert not training._recordable(model, torch.device("cpu"))
-    assert not training._recordable(Mine(width=0.1), CUDA)
-    handle = model.features[0].register_forward_hook(lambda *_: None)
-    assert not training._recordable(model, CUDA)
-    handle.remove()
-    assert training._recordable(model, CUDA)
-    monkeypatch.setattr(processes, "size", lambda: 2)
-    assert not training._recordable(model, CUDA)
+    assert graphs.recordable(model, CUDA, OWN)
+    change(model)
+    assert not graphs.recordable(model, CUDA, OWN)
 
 
 def test_muon_takes_its_rate_as_a_tensor(cuda):

@@ -9,13 +9,35 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from helpers.plumbing import processes
 
 WARM_UP = 3
 """Steps of each image size that are taken one task at a time, while PyTorch sets up memory and chooses its kernels."""
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Takes images and labels through the network and the optimiser, and returns the loss and the number of right answers."""
+
+
+def recordable(model: nn.Module, device: torch.device, own: set[type]) -> bool:
+    """Whether a step of a network may be recorded: by one process, on an NVIDIA GPU, if it runs no Python code but what is known.
+
+    Args:
+        model: any network.
+        device: where it is trained.
+        own: the classes whose code may be recorded, beside PyTorch's own layers.
+    """
+    if device.type != "cuda" or processes.size() > 1:
+        return False
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    for part in model.modules():
+        known = type(part) in own or type(part).__module__.startswith("torch.nn.modules.")
+        if not known or "forward" in vars(part) or any(getattr(part, name) for name in hooks):
+            return False
+    return not any(
+        weight._backward_hooks or weight._post_accumulate_grad_hooks for weight in model.parameters()
+    )
 
 
 class Recorded:

@@ -1,8 +1,8 @@
 """Train on one NVIDIA GPU, as fast as it goes: ``python -m helpers.workshop.gpu``.
 
 Two recipes, three seeds each. ``fit`` records their steps as CUDA graphs by itself; here ``torch.compile``
-merges the kernels of a step, too. That takes most of a minute for each recipe before the clock starts, so it
-pays for whoever trains a network many times.
+merges the kernels of a step, too. That takes its time before the clock starts, so it pays for whoever trains
+a network many times.
 """
 
 import argparse
@@ -14,7 +14,6 @@ from importlib.metadata import version
 from statistics import median
 
 import torch
-from torch._dynamo import config as dynamo
 
 from helpers.data import load_cifar10
 from helpers.plumbing import measured, paths
@@ -51,9 +50,9 @@ def train(recipe: Recipe, data, *, compiled: bool = True) -> dict:
     model = recipe.model()
     if compiled:
         model.compile(dynamic=False)
-    # By default PyTorch gives up after eight variants: training and judging, a batch and one image, three sizes.
-    with dynamo.patch(recompile_limit=64):
-        history = fit(model, data, recipe, progress=False)
+        # By default PyTorch gives up after eight variants: training and judging, a batch and one image, three sizes.
+        torch._dynamo.config.recompile_limit = 64
+    history = fit(model, data, recipe, progress=False)
     if not history.finished:
         raise KeyboardInterrupt
     judged = recipe.model()  # which is not compiled: its batches are of other sizes
